@@ -1,0 +1,1 @@
+"""Pure agents, `Batch -> Effects`: enrich, serve, summarize."""

@@ -1,0 +1,1 @@
+"""Producer and Consumer for other people's services; loads neither Faust nor onnxruntime."""

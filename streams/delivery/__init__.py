@@ -1,0 +1,1 @@
+"""Delivery: ordered lanes per partition, checkpoint protocol, dead letter, retry."""

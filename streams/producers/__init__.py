@@ -1,0 +1,1 @@
+"""Sources of telemetry: this machine's own sensors, files."""

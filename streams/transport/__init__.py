@@ -1,0 +1,1 @@
+"""The only door to Faust: columnar batches in, acknowledgements out."""

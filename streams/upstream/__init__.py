@@ -1,0 +1,1 @@
+"""Summaries and the contract of what may leave a site."""
