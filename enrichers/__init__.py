@@ -2,5 +2,6 @@
 
 if __name__ != "headrace.enrichers":
     raise ImportError(
-        "import headrace.enrichers, not enrichers: the folder is installed under the headrace namespace"
+        "import headrace.enrichers, not enrichers: "
+        "the folder is installed under the headrace namespace"
     )

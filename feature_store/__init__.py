@@ -2,5 +2,6 @@
 
 if __name__ != "headrace.feature_store":
     raise ImportError(
-        "import headrace.feature_store, not feature_store: the folder is installed under the headrace namespace"
+        "import headrace.feature_store, not feature_store: "
+        "the folder is installed under the headrace namespace"
     )

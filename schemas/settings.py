@@ -1,0 +1,218 @@
+"""Where this worker runs: bus, store and process limits. What runs is the pipeline file.
+
+One frozen tree, from defaults < TOML file < ``HEADRACE_*`` environment. An unknown key is an error
+that names the nearest known one. Secrets come from the environment or from files, never from the
+TOML file, and are masked whenever the tree is printed.
+
+Environment names are ``HEADRACE_<SECTION>_<FIELD>``; the section's url is ``HEADRACE_<SECTION>``:
+``HEADRACE_BUS=kafka://broker:9092``, ``HEADRACE_STORE_PASSWORD_FILE=/run/secrets/redis``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from headrace.schemas.errors import SettingsError
+
+Positive = Annotated[int, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Secured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What bus and store have in common: who we are and whom we trust.
+
+    Attributes:
+        url: Where it is.
+        username: SASL or ACL user.
+        password: Its password; prefer `password_file`.
+        password_file: File whose first line is the password.
+        ca: PEM file of the authorities to trust instead of the system's.
+        cert: PEM file of our client certificate.
+        key: PEM file of its private key.
+    """
+
+    url: str
+    username: str | None = None
+    password: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def secret(self) -> str | None:
+        """The password, read from its file when one is named.
+
+        Raises:
+            SettingsError: the file cannot be read. Fatal.
+        """
+        if self.password_file is None:
+            return self.password
+        try:
+            return Path(self.password_file).read_text("utf-8").splitlines()[0].strip()
+        except (OSError, IndexError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"reading the password file {self.password_file!r} failed: {error}; "
+                f"name a readable file whose first line is the password"
+            ) from error
+
+    def __repr__(self) -> str:
+        shown = {
+            name: "***" if name == "password" else getattr(self, name)
+            for name in self.__struct_fields__
+            if getattr(self, name) is not None
+        }
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+
+class BusSettings(Secured, frozen=True, kw_only=True):
+    """The event bus.
+
+    Attributes:
+        url: ``local`` picks a bus on this machine (see `kind`); ``kafka://host:port,host:port`` is
+            plain, ``kafkas://…`` is TLS. A username turns SASL on.
+        kind: With ``url = "local"``: ``embedded`` is the in-memory bus, ``kafka`` the durable one,
+            ``auto`` takes Kafka where it is already installed.
+        mechanism: SASL mechanism.
+        request_timeout_ms: Longest wait for one answer of a broker, milliseconds.
+    """
+
+    url: str = "local"
+    kind: Literal["auto", "embedded", "kafka"] = "auto"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    request_timeout_ms: Positive = 15_000
+
+
+class StoreSettings(Secured, frozen=True, kw_only=True):
+    """The online store: any Redis-compatible server.
+
+    Attributes:
+        url: ``local`` starts one on this machine; ``redis://host:port/db`` is plain,
+            ``rediss://…`` is TLS, ``redis+cluster://…`` and ``rediss+cluster://…`` are a cluster.
+        timeout_s: Longest wait for one answer, seconds.
+    """
+
+    url: str = "local"
+    timeout_s: Seconds = 5.0
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Limits of one worker process.
+
+    Attributes:
+        shutdown_s: Longest time a stopping worker may take to finish its open batches, seconds.
+        data_dir: Where local services keep their files; None is the user's cache folder.
+        port: Port of the worker's HTTP server; 0 picks a free one.
+        host: Address the HTTP server binds to. Loopback by default: metrics are not public.
+    """
+
+    shutdown_s: Seconds = 10.0
+    data_dir: str | None = None
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    host: str = "127.0.0.1"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole tree."""
+
+    bus: BusSettings = BusSettings()
+    store: StoreSettings = StoreSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+
+def nearest(unknown: str, known: Iterable[str]) -> str:
+    """What to add to a message about an unknown name.
+
+    Example:
+        >>> nearest("alowed_lateness_s", ["allowed_lateness_s", "time"])
+        "; did you mean 'allowed_lateness_s'?"
+        >>> nearest("zzz", ["allowed_lateness_s", "time"])
+        '; known are: allowed_lateness_s, time'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(unknown, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are: {', '.join(names)}"
+
+
+def load_settings(file: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Settings from defaults, then `file`, then the environment.
+
+    Args:
+        file: TOML file, or None.
+        environ: The environment; only names that begin with ``HEADRACE_`` are looked at.
+
+    Raises:
+        SettingsError: a file that cannot be read, an unknown or impossible value. Fatal.
+
+    Example:
+        >>> load_settings(None, {"HEADRACE_BUS": "kafka://localhost:9092"}).bus.url
+        'kafka://localhost:9092'
+    """
+    tree = _read(file) if file else {}
+    for name, value in environ.items():
+        place = _place(name)
+        if place is not None:
+            section, field = place
+            tree.setdefault(section, {})[field] = value
+    try:
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings are not valid: {error}{_hint(tree)}") from error
+
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "bus": BusSettings,
+    "store": StoreSettings,
+    "worker": WorkerSettings,
+}
+# Read elsewhere, and no part of the tree.
+_OTHER = ("HEADRACE_SETTINGS", "HEADRACE_TEST_", "HEADRACE_REQUIRE_", "HEADRACE_INTERNAL_")
+
+
+def _place(name: str) -> tuple[str, str] | None:
+    """Section and field that an environment name sets; None for a name of somebody else."""
+    if not name.startswith("HEADRACE_") or name.startswith(_OTHER):
+        return None
+    section, _, field = name.removeprefix("HEADRACE_").lower().partition("_")
+    if section not in _SECTIONS:
+        known = [f"HEADRACE_{s.upper()}" for s in _SECTIONS]
+        raise SettingsError(f"environment variable {name} is no setting{nearest(name, known)}")
+    field = field or "url"
+    fields = _SECTIONS[section].__struct_fields__
+    if field not in fields:
+        raise SettingsError(
+            f"environment variable {name} sets no field of {section!r}{nearest(field, fields)}"
+        )
+    return section, field
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"reading settings from {str(file)!r} failed: {error}") from error
+    for section in ("bus", "store"):
+        if "password" in tree.get(section, {}):
+            raise SettingsError(
+                f"{str(file)!r} holds a password for {section!r}; "
+                f"use password_file or HEADRACE_{section.upper()}_PASSWORD"
+            )
+    return tree
+
+
+def _hint(tree: Mapping[str, Any]) -> str:
+    """The nearest known name for the first unknown key of the tree, if that was the trouble."""
+    for section, values in tree.items():
+        if section not in _SECTIONS:
+            return nearest(section, _SECTIONS)
+        fields = _SECTIONS[section].__struct_fields__
+        for field in values if isinstance(values, dict) else ():
+            if field not in fields:
+                return nearest(field, fields)
+    return ""
