@@ -10,9 +10,8 @@ Environment names are ``HEADRACE_<SECTION>_<FIELD>``; the section's url is ``HEA
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.schemas.errors import SettingsError
+from headrace.schemas.strict import convert, nearest
 
 Positive = Annotated[int, Meta(gt=0)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -126,20 +126,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     worker: WorkerSettings = WorkerSettings()
 
 
-def nearest(unknown: str, known: Iterable[str]) -> str:
-    """What to add to a message about an unknown name.
-
-    Example:
-        >>> nearest("alowed_lateness_s", ["allowed_lateness_s", "time"])
-        "; did you mean 'allowed_lateness_s'?"
-        >>> nearest("zzz", ["allowed_lateness_s", "time"])
-        '; known are: allowed_lateness_s, time'
-    """
-    names = sorted(known)
-    close = difflib.get_close_matches(unknown, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are: {', '.join(names)}"
-
-
 def load_settings(file: Path | None, environ: Mapping[str, str]) -> Settings:
     """Settings from defaults, then `file`, then the environment.
 
@@ -161,9 +147,9 @@ def load_settings(file: Path | None, environ: Mapping[str, str]) -> Settings:
             section, field = place
             tree.setdefault(section, {})[field] = value
     try:
-        return msgspec.convert(tree, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"settings are not valid: {error}{_hint(tree)}") from error
+        return convert(tree, Settings, coerce=True)
+    except ValueError as error:
+        raise SettingsError(f"settings are not valid: {error}") from error
 
 
 _SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -204,15 +190,3 @@ def _read(file: Path) -> dict[str, Any]:
                 f"use password_file or HEADRACE_{section.upper()}_PASSWORD"
             )
     return tree
-
-
-def _hint(tree: Mapping[str, Any]) -> str:
-    """The nearest known name for the first unknown key of the tree, if that was the trouble."""
-    for section, values in tree.items():
-        if section not in _SECTIONS:
-            return nearest(section, _SECTIONS)
-        fields = _SECTIONS[section].__struct_fields__
-        for field in values if isinstance(values, dict) else ():
-            if field not in fields:
-                return nearest(field, fields)
-    return ""

@@ -1,0 +1,228 @@
+"""The pipeline file: one declarative TOML file describes a flow with no Python."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from headrace.schemas.errors import PipelineFileError
+from headrace.schemas.input import Devices, Input, Name
+from headrace.schemas.strict import convert, nearest
+from headrace.schemas.views import Column, View, expand
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Outputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the model's outputs become score, label and confidence.
+
+    Attributes:
+        score: Name of the output that holds the score; default the model's first output of
+            floats.
+        column: Column of that output where it has several; negative counts from the end.
+        threshold: A score at or above it gets `label`, one below it `otherwise`.
+        label: Label of a high score.
+        otherwise: Label of a low score.
+        confidence: Output that holds the confidence; None derives it from the score's distance
+            to the threshold.
+        values: Further outputs to carry along by name.
+    """
+
+    score: str | None = None
+    column: int = -1
+    threshold: float = 0.5
+    label: str = "anomaly"
+    otherwise: str = "normal"
+    confidence: str | None = None
+    values: dict[Name, str] = {}
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The model to serve.
+
+    Attributes:
+        file: ONNX file, beside the pipeline file.
+        name: Its name on predictions; default the pipeline's name.
+        version: Its version on predictions.
+        inputs: Feature columns in the order of the model's input; empty means all, in order.
+        missing: What a missing feature (NaN) becomes on input.
+        golden: JSON file of golden pairs ``{"inputs": [[…]], "scores": […], "tolerance": …}``,
+            checked before the model is ready; None where there is none.
+        batch_tolerance: Largest difference of a score between batches of different size; 0 is
+            bit-equality. A model that needs more must opt in here.
+        outputs: How its outputs are read.
+    """
+
+    file: str
+    name: str | None = None
+    version: Count = 1
+    inputs: tuple[str, ...] = ()
+    missing: float = 0.0
+    golden: str | None = None
+    batch_tolerance: Annotated[float, Meta(ge=0)] = 0.0
+    outputs: Outputs = Outputs()
+
+
+class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Serving policy.
+
+    Attributes:
+        max_batch_rows: Most rows of one session call.
+        max_queue_delay_ms: Longest wait for company before a call; 0 takes what is there.
+        cache: ``auto`` keeps a content-keyed cache only while it pays; ``on``, ``off``.
+        cache_rows: Most rows the cache holds.
+        cache_ttl_s: A cached row is not used after this long, seconds.
+    """
+
+    max_batch_rows: Count = 16_384
+    max_queue_delay_ms: Annotated[float, Meta(ge=0)] = 0.0
+    cache: Literal["auto", "on", "off"] = "auto"
+    cache_rows: Count = 65_536
+    cache_ttl_s: Seconds = 300.0
+
+
+class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is summarized upstream.
+
+    Attributes:
+        window_s: Length of the tumbling event-time windows, seconds.
+        group_by: Attributes whose values make the groups; empty is one group ``all``.
+        metrics: Metrics whose moments are in the summary.
+        top: How many of the most anomalous devices are named; always 0 where the entity key is
+            personal.
+        min_group: A group of fewer devices is suppressed: only its count of rows is released.
+    """
+
+    window_s: Seconds = 10.0
+    group_by: tuple[Name, ...] = ()
+    metrics: tuple[Name, ...] = ()
+    top: Annotated[int, Meta(ge=0, le=100)] = 5
+    min_group: Count = 1
+
+
+class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Topic names and sizes; every name defaults to ``headrace.<pipeline>.<stage>.v1``.
+
+    Attributes:
+        partitions: Partitions of telemetry, and so of features and predictions.
+        telemetry: Name of an existing topic to read instead.
+        deadletter: Name.
+        late: Name.
+        features: Name.
+        predictions: Name.
+        summaries: Name.
+        raw_hours: Retention of telemetry, dead letter, late and features, hours.
+        derived_hours: Retention of predictions, hours.
+        central_hours: Retention of summaries, hours.
+    """
+
+    partitions: Annotated[int, Meta(ge=1, le=10_000)] = 4
+    telemetry: str | None = None
+    deadletter: str | None = None
+    late: str | None = None
+    features: str | None = None
+    predictions: str | None = None
+    summaries: str | None = None
+    raw_hours: Seconds = 24.0
+    derived_hours: Seconds = 168.0
+    central_hours: Seconds = 2160.0
+
+
+class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Delivery rules.
+
+    Attributes:
+        start: Where a group that never read begins: ``latest``, ``earliest`` or an RFC 3339 time.
+        batch_rows: Most events of one batch.
+        in_flight: Batches of one partition that may be open at a time.
+        dead_letter_share: The worker stops when more than this share of the last thousand or
+            more events is dead.
+        dead_letter_min: The share is not looked at before this many events.
+    """
+
+    start: str = "latest"
+    batch_rows: Count = 8192
+    in_flight: Count = 1
+    dead_letter_share: Share = 0.5
+    dead_letter_min: Count = 1000
+
+
+class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole flow: input, features, model, summaries, topics, delivery."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    description: str = ""
+    input: Input
+    devices: Devices | None = None
+    views: Annotated[dict[Name, View], Meta(min_length=1)]
+    model: Model
+    serving: Serving = Serving()
+    summary: Summary = Summary()
+    topics: Topics = Topics()
+    delivery: Delivery = Delivery()
+
+    def columns(self) -> tuple[Column, ...]:
+        """Every feature column, in order."""
+        return expand(self.views, self.input.metric_names)
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Attributes of an event: those of the payload, then those of the device registry."""
+        registry = self.devices.columns if self.devices else ()
+        return (*self.input.attributes, *registry)
+
+    @property
+    def model_inputs(self) -> tuple[str, ...]:
+        """Feature columns the model reads, in its order."""
+        return self.model.inputs or tuple(c.name for c in self.columns())
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over everything in the file: the same file, the same digest."""
+        content = msgspec.json.encode(self, order="sorted")
+        return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def load_pipeline(file: Path) -> Pipeline:
+    """Read and check a pipeline file; ``file`` names in it stay relative to its folder.
+
+    Raises:
+        PipelineFileError: one line that names the file, the place and the remedy. Fatal.
+    """
+    try:
+        tree = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PipelineFileError(f"reading pipeline file {str(file)!r} failed: {error}") from error
+    try:
+        pipeline = convert(tree, Pipeline)
+        _check(pipeline)
+    except ValueError as error:
+        raise PipelineFileError(f"pipeline file {str(file)!r} is not valid: {error}") from error
+    return pipeline
+
+
+def _check(pipeline: Pipeline) -> None:
+    """What types cannot say: names that refer to other names."""
+    columns = {c.name for c in pipeline.columns()}
+    _known("model.inputs", pipeline.model.inputs, columns)
+    _known("summary.group_by", pipeline.summary.group_by, pipeline.attribute_names)
+    _known("summary.metrics", pipeline.summary.metrics, pipeline.input.metric_names)
+    registry = pipeline.devices.columns if pipeline.devices else ()
+    doubled = set(pipeline.input.attributes).intersection(registry)
+    if doubled:
+        raise ValueError(
+            f"attributes {sorted(doubled)} come from both the payload and the registry"
+        )
+
+
+def _known(place: str, names: tuple[str, ...], known: set[str] | tuple[str, ...]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{place} names {name!r}, which does not exist{nearest(name, known)}")
