@@ -213,6 +213,12 @@ def _check(pipeline: Pipeline) -> None:
     columns = {c.name for c in pipeline.columns()}
     _known("model.inputs", pipeline.model.inputs, columns)
     _known("summary.group_by", pipeline.summary.group_by, pipeline.attribute_names)
+    for name in pipeline.summary.group_by:
+        if name in pipeline.input.attributes and not pipeline.input.attributes[name].values:
+            raise ValueError(
+                f"summary.group_by names {name!r}, whose values are not listed; list them in "
+                f"input.attributes.{name}.values, so that nothing else can travel upstream"
+            )
     _known("summary.metrics", pipeline.summary.metrics, pipeline.input.metric_names)
     registry = pipeline.devices.columns if pipeline.devices else ()
     doubled = set(pipeline.input.attributes).intersection(registry)

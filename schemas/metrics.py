@@ -1,0 +1,126 @@
+"""The metric catalogue: every metric's name, kind, unit, labels and what to do when it moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+MetricName = Literal[
+    "headrace_stream_events_total",
+    "headrace_stream_batches_total",
+    "headrace_stream_batch_seconds",
+    "headrace_stream_retries_total",
+    "headrace_stream_expired_total",
+    "headrace_stream_replayed_total",
+    "headrace_stream_lag_events",
+    "headrace_stream_in_flight_batches",
+    "headrace_store_rewrites_total",
+    "headrace_serving_calls_total",
+    "headrace_serving_rows_total",
+    "headrace_serving_cache_hits_total",
+    "headrace_upstream_bytes_total",
+    "headrace_raw_bytes_total",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One entry of the catalogue.
+
+    Attributes:
+        kind: Counter, gauge or histogram.
+        unit: UCUM unit.
+        labels: Label names; never a key, an entity or anything a producer can choose.
+        meaning: What it counts.
+        action: What to do when it moves.
+    """
+
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    labels: tuple[str, ...]
+    meaning: str
+    action: str
+
+
+_STAGE = ("pipeline", "stage")
+_PARTITION = ("pipeline", "stage", "partition")
+
+CATALOGUE: dict[MetricName, MetricSpec] = {
+    "headrace_stream_events_total": MetricSpec(
+        "counter",
+        "{event}",
+        (*_STAGE, "outcome"),
+        "events by what became of them: in, out, dead, late, repeated",
+        "dead or late rising: look at the dead letter's codes and the devices' clocks",
+    ),
+    "headrace_stream_batches_total": MetricSpec(
+        "counter", "{batch}", _STAGE, "batches made durable", "flat while lag grows: see retries"
+    ),
+    "headrace_stream_batch_seconds": MetricSpec(
+        "histogram",
+        "s",
+        _STAGE,
+        "time from taking a batch to its commit",
+        "rising: a dependency is slow, or batch_rows is too high for the deadline",
+    ),
+    "headrace_stream_retries_total": MetricSpec(
+        "counter",
+        "{retry}",
+        (*_STAGE, "code"),
+        "steps repeated because a dependency was away",
+        "rising: the code names the dependency",
+    ),
+    "headrace_stream_expired_total": MetricSpec(
+        "counter",
+        "{event}",
+        _STAGE,
+        "events that retention deleted before they were read",
+        "any: raise the topic's retention above the longest outage",
+    ),
+    "headrace_stream_replayed_total": MetricSpec(
+        "counter",
+        "{event}",
+        _STAGE,
+        "events folded again on assignment to catch the state up",
+        "large: the store was behind the group; check its persistence",
+    ),
+    "headrace_stream_lag_events": MetricSpec(
+        "gauge",
+        "{event}",
+        _PARTITION,
+        "events in the log after the stage's position",
+        "growing: add a worker, or look at batch seconds",
+    ),
+    "headrace_stream_in_flight_batches": MetricSpec(
+        "gauge",
+        "{batch}",
+        _PARTITION,
+        "batches taken and not yet durable",
+        "stuck at the limit: the partition is paused; its lane says why",
+    ),
+    "headrace_store_rewrites_total": MetricSpec(
+        "counter",
+        "{rewrite}",
+        _STAGE,
+        "checkpoints written whole because the store had been rolled back or emptied",
+        "any: check the store's persistence and failover",
+    ),
+    "headrace_serving_calls_total": MetricSpec(
+        "counter", "{call}", _STAGE, "session calls", "rows per call falling: batches are small"
+    ),
+    "headrace_serving_rows_total": MetricSpec(
+        "counter", "{row}", _STAGE, "rows scored by the model", "nothing: it follows the input"
+    ),
+    "headrace_serving_cache_hits_total": MetricSpec(
+        "counter", "{row}", _STAGE, "rows answered by the cache", "zero with cache on: turn it off"
+    ),
+    "headrace_upstream_bytes_total": MetricSpec(
+        "counter", "By", _STAGE, "bytes of summaries published", "rising: fewer groups, less top"
+    ),
+    "headrace_raw_bytes_total": MetricSpec(
+        "counter", "By", _STAGE, "bytes of telemetry read", "nothing: it follows the input"
+    ),
+}
+
+if set(CATALOGUE) != set(get_args(MetricName)):
+    raise AssertionError("the metric catalogue and its names differ")
