@@ -1,0 +1,73 @@
+# `make demo` and `make test` need nothing but Python 3.11 to 3.13 and make: what is missing is set
+# up first, on stderr. `make help` lists the rest.
+MAKEFLAGS += --no-print-directory
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up train check types test test-all ci bench lock schemas wheel clean FORCE
+
+LAYERS := schemas feature_store serving enrichers streams
+PY := .venv/bin/python
+READY := .venv/.ready
+ARGS ?=
+PYTEST_ARGS ?=
+
+# An environment that was made in another folder (a moved or copied checkout) is made anew.
+ifneq "$(shell cat $(READY) 2>/dev/null)" "$(CURDIR)"
+$(READY): FORCE
+endif
+
+$(READY): pyproject.toml .ci/setup .ci/requirements.txt .ci/requirements-uv.txt
+	sh .ci/setup
+
+help: ## list the targets
+	sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | while IFS=: read -r name what; do \
+		printf '  %-10s%s\n' "$$name" "$$what"; done
+
+setup: $(READY) ## build .venv with the locked packages (PYTHON=<path> names the interpreter)
+
+demo: $(READY) ## run the whole path on this machine's own telemetry (ARGS="--seconds 20 --json")
+	.venv/bin/headrace demo $(ARGS)
+
+up: $(READY) ## run a pipeline on the bus and store of your settings (ARGS="hosts --workers 2")
+	.venv/bin/headrace up $(ARGS)
+
+train: $(READY) ## train the model of examples/hosts anew (adds the training packages to .venv)
+	$(PY) -m uv --quiet pip install --python $(PY) --require-hashes -r .ci/requirements-train.txt >&2
+	$(PY) examples/hosts/train.py $(ARGS)
+
+check: $(READY) types ## format, lint, types and the rules of the tree
+	.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
+	.venv/bin/ruff check --quiet .
+	$(PY) -m pytest -q -p no:randomly tests/unit/test_tree.py tests/unit/test_names.py $(PYTEST_ARGS)
+
+# Type checkers do not run import hooks, so they cannot see an editable namespace: a folder of links
+# shows them the installed names.
+types: $(READY) ## mypy --strict over the installed names
+	mkdir -p .types/headrace
+	for layer in $(LAYERS); do ln -sfn ../../$$layer .types/headrace/$$layer; done
+	cd .types && ../$(PY) -m mypy --config-file ../pyproject.toml -p headrace
+
+test: $(READY) ## every test that needs no Java and kills nothing
+	$(PY) -m pytest -m "not chaos and not kafka" $(PYTEST_ARGS)
+
+test-all: $(READY) ## every test; HEADRACE_REQUIRE_SERVICES=1 turns a skip into a failure
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+ci: ## what continuous integration runs
+	bash .ci/run
+
+bench: $(READY) ## the reference benchmark (ARGS are its own)
+	.venv/bin/headrace bench $(ARGS)
+
+lock: $(READY) ## write the lock files anew (ARGS=--upgrade takes newer versions)
+	sh .ci/lock $(ARGS)
+
+schemas: $(READY) ## write schemas/generated/ anew
+	$(PY) -m headrace.schemas.generate
+
+wheel: $(READY) ## build the wheel into dist/
+	$(PY) -m build --wheel --no-isolation --outdir dist . >&2
+
+clean: ## remove everything that is built
+	rm -rf .venv .types .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ./*.egg-info .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
