@@ -141,7 +141,6 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Attributes:
         start: Where a group that never read begins: ``latest``, ``earliest`` or an RFC 3339 time.
         batch_rows: Most events of one batch.
-        in_flight: Batches of one partition that may be open at a time.
         dead_letter_share: The worker stops when more than this share of the last thousand or
             more events is dead.
         dead_letter_min: The share is not looked at before this many events.
@@ -149,7 +148,6 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     start: str = "latest"
     batch_rows: Count = 8192
-    in_flight: Count = 1
     dead_letter_share: Share = 0.5
     dead_letter_min: Count = 1000
 

@@ -1,0 +1,223 @@
+"""One partition's lane: its batches one after another, each made durable before it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from headrace.schemas.batch import RecordBatch
+from headrace.schemas.errors import OwnershipLostError
+from headrace.schemas.protocols import Effects, WriteOutcome
+from headrace.streams.delivery.bisect import effects_of
+from headrace.streams.delivery.ownership import Owned, Takeover
+from headrace.streams.delivery.ports import Delivered, StagePorts
+from headrace.streams.delivery.retry import retried
+
+T = TypeVar("T")
+log = logging.getLogger("headrace.delivery")
+
+OWNERSHIP_PAUSE_S = 0.2
+"""Pause before a takeover that the group refused is tried again: a rebalance takes about this."""
+
+
+class Lane:
+    """Takes the partition over, then works through its batches in order.
+
+    A batch's steps, each durable before the next begins: publish its outputs and await their
+    acknowledgement; write its online rows; write state and position R by compare-and-set; fold the
+    delta; tell the transport that it is done, which lets the group offset move on. A crash between
+    any two of them is repaired by the next owner's takeover.
+
+    Args:
+        stage: The stage this lane is part of.
+        topic: Source topic.
+        partition: Source partition.
+        fail: Told of the error that must end the worker.
+    """
+
+    def __init__(
+        self,
+        stage: StagePorts,
+        topic: str,
+        partition: int,
+        *,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.owned: Owned | None = None
+        """What we own between two batches; None while anything about it is in doubt."""
+        self._stage = stage
+        self._takeover = Takeover(stage)
+        self._fail = fail
+        self._key = stage.key(topic, partition)
+        self._waiting: deque[Delivered] = deque()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, parked: Owned | None) -> None:
+        """Begin; `parked` is what we owned when the partition was last taken from us."""
+        self._task = asyncio.create_task(self._run(parked), name=f"lane {self._key}")
+
+    def offer(self, delivered: Delivered) -> None:
+        """Queue a batch; the transport bounds how many are open."""
+        self._waiting.append(delivered)
+        self._wake.set()
+
+    async def stop(self) -> Owned | None:
+        """Finish the batch in hand, drop those that wait; what we own then, if that is certain.
+
+        Cancelling this call cancels the batch in hand; it is then not acknowledged.
+        """
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            try:
+                await asyncio.shield(self._task)
+            except asyncio.CancelledError:
+                self._task.cancel()
+                raise
+        return self.owned
+
+    async def _run(self, parked: Owned | None) -> None:
+        """A task boundary: whatever ends a lane other than `stop` ends the worker."""
+        try:
+            if parked is not None and await self._retried("held", lambda: self._regain(parked)):
+                self.owned = parked
+            await self._take_over()
+            while (delivered := await self._next()) is not None:
+                if await self._finish(delivered.records):
+                    delivered.done()
+        except asyncio.CancelledError:
+            raise
+        # The lane is a task of its own: nobody else would see its error.
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+
+    async def _regain(self, parked: Owned) -> bool:
+        return await self._takeover.still_ours(self.topic, self.partition, parked)
+
+    async def _next(self) -> Delivered | None:
+        """The next batch; None once `stop` was called, whatever still waits."""
+        while not self._waiting and not self._stopping:
+            self._wake.clear()
+            await self._wake.wait()
+        return None if self._stopping else self._waiting.popleft()
+
+    async def _finish(self, records: RecordBatch) -> bool:
+        """Whether every record at or above P became durable; false only when stopped before.
+
+        When ownership is lost nothing of the batch is certain any more; after a new takeover the
+        part of it that did become durable lies below P and is dropped.
+        """
+        while self.owned is not None:
+            try:
+                await self._process(self.owned, records)
+            except OwnershipLostError as error:
+                log.warning("%s is taken over again: %s", self._key, error)
+                await self._take_over()
+            else:
+                return True
+        return False
+
+    async def _take_over(self) -> None:
+        """Own the partition, unless stopped before; a no-op while we own it."""
+        while self.owned is None and not self._stopping:
+            try:
+                self.owned = await self._retried(
+                    "takeover", lambda: self._takeover.take(self.topic, self.partition)
+                )
+            except OwnershipLostError as error:
+                # The group has moved on: a revocation is on its way and will stop this lane.
+                log.info("%s is not ours yet: %s", self._key, error)
+                await asyncio.sleep(OWNERSHIP_PAUSE_S)
+
+    async def _process(self, owned: Owned, records: RecordBatch) -> None:
+        """Make every record at or above P durable."""
+        records = records.since(owned.position)
+        if not len(records):
+            return
+        if records.first > owned.position:
+            await self._count_expired(owned.position)
+        self.owned = None
+        parts = effects_of(
+            self._stage.agent,
+            owned.state,
+            records,
+            rebuilt=owned.rebuilt,
+            on_retry=self._stage.counters.retry,
+        )
+        async for part, effects in parts:
+            await self._make_durable(owned, part, effects)
+        self.owned = owned
+
+    async def _count_expired(self, position: int) -> None:
+        """A gap below the log's start is loss by retention; any other is a marker or compaction."""
+        begin, _ = await self._stage.source.log_range(self.topic, self.partition)
+        if begin > position:
+            self._stage.counters.expired += begin - position
+            log.error(
+                "%d events of %s[%d] expired before they were read; raise the topic's retention",
+                begin - position, self.topic, self.partition,
+            )  # fmt: skip
+
+    async def _make_durable(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
+        began = time.monotonic()
+        if effects.outputs:
+            await self._retried("publish", lambda: self._stage.publisher.publish(effects.outputs))
+        for rows in effects.online:
+            await self._retried(
+                "online rows",
+                lambda rows=rows: self._stage.store.write_rows(  # type: ignore[misc]
+                    rows, epoch=owned.epoch, ttl_s=self._stage.ttl_s[rows.view]
+                ),
+            )
+        await self._checkpoint(owned, part, effects)
+        self._count(effects, time.monotonic() - began)
+
+    async def _checkpoint(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
+        """Write delta and R, then fold; a store that was rolled back is written whole."""
+        owned.position = part.next
+        owned.last = part.last_record()
+        meta = owned.meta(self._stage.agent.layout, self._stage.partitions)
+        changed, dropped = list(effects.delta.changed()), list(effects.delta.dropped())
+        outcome = await self._retried(
+            "checkpoint",
+            lambda: self._stage.store.write(
+                self._key,
+                claim=owned.claim,
+                base=owned.stored,
+                meta=meta,
+                changed=changed,
+                dropped=dropped,
+            ),
+        )
+        effects.delta.fold()
+        if outcome is WriteOutcome.ROLLED_BACK:
+            self._stage.counters.rewrites += 1
+            outcome = await self._retried(
+                "rewrite",
+                lambda: self._stage.store.rewrite(
+                    self._key, claim=owned.claim, meta=meta, fields=owned.state.dump()
+                ),
+            )
+        if outcome is WriteOutcome.NOT_OWNER:
+            raise OwnershipLostError(f"checkpoint {self._key!r} was claimed by another worker")
+        owned.stored = owned.position
+
+    def _count(self, effects: Effects, seconds: float) -> None:
+        counts = effects.counts
+        self._stage.counters.events.update(counts)
+        self._stage.counters.batches += 1
+        self._stage.counters.busy_s += seconds
+        self._stage.share.add(events=counts.get("in", 0), dead=counts.get("dead", 0))
+
+    async def _retried(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
+        return await retried(
+            step, what=f"{what} of {self._key}", on_retry=self._stage.counters.retry
+        )
