@@ -1,6 +1,6 @@
 # `make demo` and `make test` need nothing but Python 3.11 to 3.13 and make: what is missing is set
-# up first, on stderr. `make help` lists the rest.
-MAKEFLAGS += --no-print-directory
+# up first, on stderr, so that stdout holds nothing but the command's own output (from another
+# folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up train check types test test-all ci bench lock schemas wheel clean FORCE
