@@ -1,0 +1,202 @@
+"""The fetch side, in the bus thread: responses in, columns out to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    CorruptRecordException,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from headrace.schemas.errors import StateError
+from headrace.streams.transport import columnar
+from headrace.streams.transport.flow import Flow, Piece
+from headrace.streams.transport.options import Partition, log
+
+Fetched = list[tuple[Flow, Piece]]
+
+_IDLE_S = 1.0
+_CORRUPT_TRIES = 3
+
+
+class Pump:
+    """Moves every fetched record of open partitions to the event loop, as columns.
+
+    Everything here runs in the bus thread. A partition that holds enough is paused at the
+    client, so the broker is not asked for more; it is resumed when the stage took its share.
+
+    Args:
+        consumer: The started client.
+        columnar: Walk record batches (`columnar.read_partition`) rather than use `getmany`.
+        deliver: Takes what was fetched, called with a non-empty list.
+        out_of_range: Takes partitions whose position is outside the log.
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer[Any, Any],
+        *,
+        columnar: bool,
+        deliver: Callable[[Fetched], None],
+        out_of_range: Callable[[list[Partition]], None],
+    ) -> None:
+        self._consumer = consumer
+        self._columnar = columnar
+        self._deliver = deliver
+        self._out_of_range = out_of_range
+        self._flows: dict[TopicPartition, Flow] = {}
+        self._corrupt: Counter[TopicPartition] = Counter()
+
+    def hold_all(self) -> None:
+        """Forget all partitions; what is assigned now is not fetched until `open`."""
+        self._flows = {}
+        self._consumer.pause(*self._consumer.assignment())
+
+    def open(self, flow: Flow) -> None:
+        """Start fetching a partition at the flow's position."""
+        tp = TopicPartition(*flow.partition)
+        if tp in self._consumer.assignment():
+            self._consumer.seek(tp, flow.read)
+            self._flows[tp] = flow
+            self.resume(flow)
+
+    def pause(self, flow: Flow) -> None:
+        """Ask the broker for nothing more of a partition."""
+        tp = TopicPartition(*flow.partition)
+        if self._flows.get(tp) is flow:
+            flow.bus_paused = True
+            self._consumer.pause(tp)
+
+    def resume(self, flow: Flow) -> None:
+        """Fetch a partition again, unless it still holds enough or is paused."""
+        tp = TopicPartition(*flow.partition)
+        if self._flows.get(tp) is flow and not flow.full and not flow.paused:
+            self._consumer.resume(tp)
+            flow.bus_paused = False
+
+    async def run(self) -> None:
+        """Fetch until cancelled.
+
+        Raises:
+            KafkaError: The group or the broker refused for good.
+            StateError: A record batch fails its checksum each time it is read.
+        """
+        while True:
+            if self._columnar:
+                fetched = await self._next_columns()
+            else:
+                fetched = await self._next_records()
+            if fetched:
+                self._deliver(fetched)
+
+    async def _next_columns(self) -> Fetched:
+        subscriptions, fetcher = self._consumer._subscription, self._consumer._fetcher
+        self._consumer._coordinator.check_errors()
+        if subscriptions.reassignment_in_progress:
+            await subscriptions.wait_for_assignment()
+        fetched: Fetched = []
+        try:
+            self._drain(fetcher, fetched)
+        except Exception:
+            if fetched:  # their positions have moved: they count, whatever came after them
+                self._deliver(fetched)
+            raise
+        if fetched:
+            return fetched
+        waiter = fetcher._create_fetch_waiter()
+        done, _ = await asyncio.wait([waiter], timeout=_IDLE_S)
+        if done:
+            waiter.result()
+        else:
+            waiter.cancel()
+        return []
+
+    def _drain(self, fetcher: Any, fetched: Fetched) -> None:
+        lost: list[Partition] = []
+        for tp in list(fetcher._records):
+            found = fetcher._records.pop(tp)
+            fetcher._notify(fetcher._wait_consume_future)
+            if hasattr(found, "check_raise"):
+                if self._outside_log(found, tp):
+                    lost.append((tp.topic, tp.partition))
+                continue
+            flow = self._flows.get(tp)
+            if flow is None or not _current(found, tp):
+                continue
+            piece = self._read(tp, found)
+            if piece is not None:
+                fetched.append((flow, self._arrived(flow, piece)))
+        if lost:
+            self._out_of_range(lost)
+
+    def _outside_log(self, found: Any, tp: TopicPartition) -> bool:
+        try:
+            found.check_raise()
+        except NoOffsetForPartitionError:
+            return False  # asked before `open` gave it a position
+        except OffsetOutOfRangeError:
+            return tp in self._flows
+        return False
+
+    def _read(self, tp: TopicPartition, found: Any) -> Piece | None:
+        records = found._partition_records
+        size = records._records.size_in_bytes()
+        try:
+            batch = columnar.read_partition(tp, records)
+        except CorruptRecordException as error:
+            self._corrupt[tp] += 1
+            if self._corrupt[tp] >= _CORRUPT_TRIES:
+                raise StateError(
+                    f"a record batch of {tp.topic}[{tp.partition}] at or after offset "
+                    f"{self._flows[tp].read} failed its checksum {_CORRUPT_TRIES} times; "
+                    f"check the broker's disk, then delete the records or move the group past them"
+                ) from error
+            log.warning("checksum wrong in %s[%d]; fetched again", tp.topic, tp.partition)
+            return None
+        self._corrupt.pop(tp, None)
+        found._update_position()
+        # Its unused generator refers back to it: unbroken, the cycle would hold the response's
+        # bytes until the next full garbage collection.
+        records._records_iterator = None
+        return None if batch is None else Piece(batch, size)
+
+    def _arrived(self, flow: Flow, piece: Piece) -> Piece:
+        # Counted, and paused if need be, before the loop hears of it: so the loop, when it takes
+        # the rows, always sees a pause that it has to lift.
+        flow.arrived_rows += len(piece.records)
+        flow.arrived_bytes += piece.size
+        if flow.full:
+            self.pause(flow)
+        return piece
+
+    async def _next_records(self) -> Fetched:
+        try:
+            found = await self._consumer.getmany(timeout_ms=int(_IDLE_S * 1000))
+        except NoOffsetForPartitionError:
+            return []
+        except OffsetOutOfRangeError as error:
+            lost = [tp for tp in error.args[0] if tp in self._flows]
+            self._out_of_range([(tp.topic, tp.partition) for tp in lost])
+            return []
+        fetched: Fetched = []
+        for tp, records in found.items():
+            flow = self._flows.get(tp)
+            if flow is not None and records:
+                size = sum(len(record.value or b"") + len(record.key or b"") for record in records)
+                piece = Piece(columnar.from_records(tp, records), size)
+                fetched.append((flow, self._arrived(flow, piece)))
+        return fetched
+
+
+def _current(found: Any, tp: TopicPartition) -> bool:
+    # As FetchResult.check_assignment, but a paused partition's response is kept, not fetched anew.
+    if not found.has_more() or not found._assignment.active:
+        return False
+    state = found._assignment.state_value(tp)
+    return bool(state.position == found._partition_records.next_fetch_offset)
