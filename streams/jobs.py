@@ -1,0 +1,55 @@
+"""What a supervisor tells a worker, and what a worker tells its supervisor: JSON lines."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.schemas.settings import BusSettings, StoreSettings
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the running services are. First and only line a worker reads on standard input.
+
+    Attributes:
+        bus: The bus, with a real URL.
+        store: The store, with a real URL.
+        embedded: The bus is the embedded one: short sessions, no idempotent producer.
+    """
+
+    bus: BusSettings
+    store: StoreSettings
+    embedded: bool
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's totals, one line on standard output every half second.
+
+    Attributes:
+        stage: Stage name.
+        ready: All its partitions are taken over and nothing holds it back.
+        events: Events by outcome.
+        batches: Batches made durable.
+        retries: Repeated steps by error code.
+        expired: Events lost to retention.
+        replayed: Events folded again on assignment.
+        lag: Events behind, all partitions together.
+        raw_bytes: Bytes of records read.
+        upstream_bytes: Bytes of summaries published.
+        rss_mb: Resident memory, MiB.
+        cpu_s: CPU time used, seconds.
+        cache: Share of rows the cache answered, None while it is off.
+    """
+
+    stage: str
+    ready: bool
+    events: dict[str, int] = {}
+    batches: int = 0
+    retries: dict[str, int] = {}
+    expired: int = 0
+    replayed: int = 0
+    lag: int = 0
+    raw_bytes: int = 0
+    upstream_bytes: int = 0
+    rss_mb: float = 0.0
+    cpu_s: float = 0.0
+    cache: float | None = None

@@ -1,0 +1,197 @@
+"""One process per stage: start them, watch them, restart what crashes, stop them together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from headrace.schemas.errors import FatalError
+from headrace.streams.jobs import Endpoints, Status
+
+log = logging.getLogger("headrace.supervisor")
+
+EXIT_FATAL = 2
+"""Exit code of a worker that must not be restarted: configuration, contract or code is wrong."""
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+# A worker that ran this long had recovered: its next crash starts the pauses anew.
+HEALTHY_S = 60.0
+# Above the worker's own deadline for open batches, below the 30 s a platform commonly grants.
+KILL_AFTER_S = 20.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """One stage's process.
+
+    Attributes:
+        name: ``stage`` or ``stage-2``.
+        command: How it is started.
+        status: Its last status line.
+        process: The running process.
+        restarts: How often it was started again.
+    """
+
+    name: str
+    command: list[str]
+    status: Status | None = None
+    process: asyncio.subprocess.Process | None = None
+    restarts: int = 0
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Supervisor:
+    """Workers of one pipeline on this machine.
+
+    Workers are started before the services are up, so that their imports and model checks run
+    meanwhile; `connect` then tells them where to go. A worker ends when its standard input is
+    closed, also when this process is killed: nothing is left behind.
+
+    Args:
+        pipeline: Pipeline file.
+        stages: Stages to run, one process each and workers of each.
+        workers: Processes of each stage.
+        options: Further arguments of every worker.
+        on_status: Told of every status line.
+    """
+
+    def __init__(
+        self,
+        pipeline: Path,
+        stages: Sequence[str],
+        *,
+        workers: int = 1,
+        options: Sequence[str] = (),
+        on_status: Callable[[Status], None] | None = None,
+    ) -> None:
+        self._endpoints: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._on_status = on_status
+        self._stopping = False
+        self.workers = [
+            Worker(
+                stage if number == 1 else f"{stage}-{number}",
+                [sys.executable, "-m", "headrace.streams.worker", stage, str(pipeline), *options],
+            )
+            for stage in stages
+            for number in range(1, workers + 1)
+        ]
+
+    def start(self) -> None:
+        """Start every worker."""
+        for worker in self.workers:
+            worker.tasks = [asyncio.create_task(self._keep(worker), name=worker.name)]
+
+    def connect(self, endpoints: Endpoints) -> None:
+        """Tell the workers where bus and store are."""
+        self._endpoints.set_result(msgspec.json.encode(endpoints) + b"\n")
+
+    async def failed(self) -> None:
+        """Wait until a worker ends for good.
+
+        Raises:
+            FatalError: with the worker's own last line.
+        """
+        await self._failed
+
+    async def ready(self) -> None:
+        """Wait until every worker says it is ready."""
+        while not all(w.status is not None and w.status.ready for w in self.workers):
+            if self._failed.done():
+                await self._failed
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """End every worker in order: input closed, batches in hand finished, then killed."""
+        self._stopping = True
+        if not self._endpoints.done():
+            self._endpoints.cancel()
+        for worker in self.workers:
+            if worker.process is not None and worker.process.stdin is not None:
+                worker.process.stdin.close()
+        tasks = [task for worker in self.workers for task in worker.tasks]
+        _, late = await asyncio.wait(tasks, timeout=KILL_AFTER_S) if tasks else (None, set())
+        for worker in self.workers:
+            if worker.process is not None and worker.process.returncode is None:
+                log.warning(
+                    "worker %s did not stop in %.0f s and is killed", worker.name, KILL_AFTER_S
+                )
+                with contextlib.suppress(ProcessLookupError):
+                    worker.process.kill()
+        await asyncio.gather(*late, return_exceptions=True)
+        if self._failed.done() and not self._failed.cancelled():
+            self._failed.exception()
+
+    async def _keep(self, worker: Worker) -> None:
+        """Run one worker, again after each crash."""
+        pause_s = FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        while not self._stopping:
+            began = loop.time()
+            code, last_line = await self._run(worker)
+            if self._stopping:
+                return
+            if code in (0, EXIT_FATAL):
+                if not self._failed.done():
+                    why = last_line or f"it ended with code {code} before it was told to"
+                    self._failed.set_exception(FatalError(f"worker {worker.name}: {why}"))
+                return
+            pause_s = FIRST_PAUSE_S if loop.time() - began > HEALTHY_S else pause_s
+            log.error(
+                "worker %s ended with code %d and is started again in %.1f s: %s",
+                worker.name, code, pause_s, last_line,
+            )  # fmt: skip
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            worker.restarts += 1
+
+    async def _run(self, worker: Worker) -> tuple[int, str]:
+        """One life of a worker: its exit code and the last line it said on standard error."""
+        process = await asyncio.create_subprocess_exec(
+            *worker.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        worker.process = process
+        errors = asyncio.create_task(self._errors(worker.name, process.stderr))
+        connect = asyncio.create_task(self._tell(process))
+        try:
+            await self._statuses(worker, process.stdout)
+            return await process.wait(), await errors
+        finally:
+            connect.cancel()
+            errors.cancel()
+
+    async def _tell(self, process: asyncio.subprocess.Process) -> None:
+        line = await asyncio.shield(self._endpoints)
+        if process.stdin is not None and not process.stdin.is_closing():
+            process.stdin.write(line)
+
+    async def _statuses(self, worker: Worker, lines: asyncio.StreamReader | None) -> None:
+        while lines is not None and (line := await lines.readline()):
+            try:
+                worker.status = msgspec.json.decode(line, type=Status)
+            except msgspec.DecodeError:
+                log.info("%s: %s", worker.name, line.decode(errors="replace").rstrip())
+                continue
+            if self._on_status is not None:
+                self._on_status(worker.status)
+
+    async def _errors(self, name: str, lines: asyncio.StreamReader | None) -> str:
+        last = ""
+        while lines is not None and (line := await lines.readline()):
+            last = line.decode(errors="replace").rstrip()
+            log.warning("%s: %s", name, last)
+        return last

@@ -1,0 +1,254 @@
+"""Whatever crashes, nothing is lost, and what is repeated is repeated to the letter."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from fakes import delivery_world as world
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.feature_store.memory import MemoryStore
+from headrace.schemas.batch import RecordBatch
+from headrace.schemas.protocols import CheckpointMeta, Fields, WriteOutcome
+from headrace.streams.delivery.counters import Counters
+from headrace.streams.delivery.lane import Lane
+from headrace.streams.delivery.ports import StagePorts
+from headrace.streams.delivery.share import DeadLetterShare
+
+
+class CrashingStore(MemoryStore):
+    """The memory store with a crash point on each side of a checkpoint write."""
+
+    point: Any = staticmethod(lambda name: None)
+
+    async def write(
+        self,
+        key: str,
+        *,
+        claim: int,
+        base: int,
+        meta: CheckpointMeta,
+        changed: Fields,
+        dropped: Iterable[bytes],
+    ) -> WriteOutcome:
+        self.point("before checkpoint")
+        outcome = await super().write(
+            key, claim=claim, base=base, meta=meta, changed=changed, dropped=dropped
+        )
+        self.point("after checkpoint")
+        return outcome
+
+
+@dataclass
+class Handed:
+    """A delivered batch that notes when it is done."""
+
+    records: RecordBatch
+    finished: bool = False
+
+    def done(self) -> None:
+        self.finished = True
+
+
+class Bomb:
+    """Crashes at the n-th crash point it passes."""
+
+    def __init__(self, fuse: int | None) -> None:
+        self.fuse = fuse
+        self.exploded = False
+
+    def __call__(self, name: str) -> None:
+        if self.fuse is None:
+            return
+        if self.fuse == 0:
+            self.exploded = True
+            raise world.Crash(name)
+        self.fuse -= 1
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Let the lanes run until something holds; it must hold within many turns of the loop."""
+    for _ in range(100_000):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("nothing moves any more")
+
+
+def make_lane(log: Any, member: Any, store: Any, topic: Any, failures: list[BaseException]) -> Lane:
+    """A lane on the fake world."""
+    stage = StagePorts(
+        pipeline="p",
+        agent=world.FoldAgent(),
+        partitions=1,
+        ttl_s={},
+        store=store,
+        source=log,
+        group=member,
+        publisher=topic,
+        counters=Counters(),
+        share=DeadLetterShare(1.0, least_events=10),
+    )
+    return Lane(stage, world.TOPIC, 0, fail=failures.append)
+
+
+async def one_life(
+    log: Any, group: Any, store: Any, published: list[bytes], sizes: list[int], fuse: int | None
+) -> bool:
+    """Run a worker from the group's offset until the log's end or its crash; whether it crashed."""
+    bomb = Bomb(fuse)
+    topic = world.MemoryTopic(bomb, published)
+    store.point = bomb
+    group.generation += 1
+    failures: list[BaseException] = []
+    lane = make_lane(log, world.Member(group, group.generation), store, topic, failures)
+    lane.start(None)
+    at, turn = group.offset, 0
+    while at < len(log.values) and not bomb.exploded:
+        stop = min(at + sizes[turn % len(sizes)], len(log.values))
+        handed = Handed(world.records_of(log.values[at:stop], at))
+        lane.offer(handed)
+        await until(lambda handed=handed: handed.finished or bomb.exploded or bool(failures))
+        if handed.finished and turn % 2:  # the group's offset is committed now and then
+            group.offset = stop
+        at, turn = stop, turn + 1
+    assert not failures
+    if not bomb.exploded:
+        await lane.stop()
+        group.offset = at
+    elif lane._task is not None:
+        with pytest.raises(world.Crash):
+            await lane._task
+    return bomb.exploded
+
+
+def check(published: list[bytes], values: list[bytes]) -> None:
+    """Nothing lost, nothing out of order at first sight, every repeat equal to the letter."""
+    first: dict[int, bytes] = {}
+    for value in published:
+        offset = int(value.split()[0])
+        assert first.setdefault(offset, value) == value
+    assert list(first.values()) == world.expected(values)
+
+
+lives = st.lists(
+    st.tuples(
+        st.integers(0, 12),
+        st.lists(st.integers(1, 6), min_size=1, max_size=4),
+        st.sampled_from(["keep", "keep", "empty", "roll back"]),
+    ),
+    max_size=5,
+)
+logs = st.lists(st.sampled_from([b"a", b"b", b"c", b"!"]), min_size=1, max_size=25)
+
+
+@given(values=logs, plan=lives)
+@settings(max_examples=200, deadline=None)
+def test_any_crashes_and_store_losses_lose_and_change_nothing(values, plan) -> None:
+    """Crashes at any step, a store emptied or rolled back: the ledger is the fault-free one."""
+
+    async def run() -> None:
+        log, group = world.MemoryLog(values), world.MemoryGroup(0)
+        store, published = CrashingStore(), []
+        past: list[CrashingStore] = []
+        for fuse, sizes, fate in plan:
+            past.append(copy.deepcopy(store))
+            await one_life(log, group, store, published, sizes, fuse)
+            if fate == "empty":
+                store = CrashingStore()
+            elif fate == "roll back":
+                store = past[0]
+        await one_life(log, group, store, published, [3], None)
+        check(published, values)
+
+    asyncio.run(run())
+
+
+@given(values=logs, sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3), at=st.integers(0, 6))
+@settings(max_examples=100, deadline=None)
+def test_a_roll_back_under_a_running_worker_is_written_whole(values, sizes, at) -> None:
+    """A store that loses writes while we run gets the whole partition, and the next life agrees."""
+
+    async def run() -> None:
+        log, group, published = world.MemoryLog(values), world.MemoryGroup(0), []
+        store = CrashingStore()
+        lane = make_lane(
+            log, world.Member(group, 0), store, world.MemoryTopic(lambda name: None, published), []
+        )
+        lane.start(None)
+        offset, turn, old = 0, 0, None
+        while offset < len(values):
+            stop = min(offset + sizes[turn % len(sizes)], len(values))
+            handed = Handed(world.records_of(values[offset:stop], offset))
+            lane.offer(handed)
+            await until(lambda handed=handed: handed.finished)
+            if turn == 0:
+                old = copy.deepcopy(store.__dict__)
+            if turn == at and old is not None:
+                store.__dict__.update(copy.deepcopy(old))
+            offset, turn = stop, turn + 1
+        await lane.stop()
+        group.offset = 0
+        group.generation = 0
+        await one_life(log, group, store, published, [2], None)
+        check(published, values)
+
+    asyncio.run(run())
+
+
+@given(values=logs)
+@settings(max_examples=50, deadline=None)
+def test_a_zombie_cannot_write_over_its_successor(values) -> None:
+    """The old owner, still busy after the take-over, is refused and changes no state."""
+
+    async def run() -> None:
+        log, group, published = world.MemoryLog(values), world.MemoryGroup(0), []
+        store = CrashingStore()
+        topic = world.MemoryTopic(lambda name: None, published)
+        old = make_lane(log, world.Member(group, 0), store, topic, [])
+        old.start(None)
+        first = Handed(world.records_of(values[:1], 0))
+        old.offer(first)
+        await until(lambda: first.finished)
+        await one_life(log, group, store, published, [2], None)
+        late = Handed(world.records_of(values, 0))
+        old.offer(late)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        held = await store.held(f"p/fold/{world.TOPIC}/0")
+        assert held[1] == len(values)
+        stopping = asyncio.create_task(old.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        check(published, values)
+
+    asyncio.run(run())
+
+
+class AcksTooEarly(CrashingStore):
+    """Known bad: says WRITTEN without writing when the state was not what it expected."""
+
+    async def write(self, key: str, **kw: Any) -> WriteOutcome:  # type: ignore[override]
+        kw["changed"] = list(kw["changed"])[:1]
+        return await super().write(key, **kw)
+
+
+def test_the_ledger_catches_a_store_that_keeps_half_a_delta() -> None:
+    """The checks above can fail: a store that drops half of each delta is found out."""
+
+    async def run() -> None:
+        values = [b"a", b"b", b"c", b"a"]
+        log, group, published = world.MemoryLog(values), world.MemoryGroup(0), []
+        store = AcksTooEarly()
+        await one_life(log, group, store, published, [1], 9)
+        await one_life(log, group, store, published, [1], None)
+        check(published, values)
+
+    with pytest.raises(AssertionError):
+        asyncio.run(run())
