@@ -114,7 +114,7 @@ class Takeover:
         if meta.partitions != self._stage.partitions:
             raise TopicError(
                 f"topic {topic!r} has {self._stage.partitions} partitions, its checkpoint was made "
-                f"with {meta.partitions}; restore the partition count, or give the pipeline a new name"
+                f"with {meta.partitions}; restore that count, or give the pipeline a new name"
             )
         if meta.format != FORMAT:
             return f"its format is {meta.format}, expected {FORMAT}"

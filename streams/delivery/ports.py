@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headrace.feature_store.store import Store
 from headrace.schemas.batch import LastRecord, RecordBatch
-from headrace.schemas.protocols import Agent, CheckpointStore, OnlineStore, Output
+from headrace.schemas.protocols import Agent, Output
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.share import DeadLetterShare
 
@@ -65,16 +66,11 @@ class Delivered(Protocol):
         """Everything the batch causes is durable: its offsets may be committed."""
 
 
-class Store(OnlineStore, CheckpointStore, Protocol):
-    """Online rows and checkpoints of one pipeline."""
-
-
 @dataclass(frozen=True, slots=True)
 class StagePorts:
     """One stage's logic and everything around it.
 
     Attributes:
-        pipeline: Pipeline name, first part of the checkpoint keys.
         agent: The stage's logic.
         partitions: Partition count of the source topic.
         ttl_s: TTL of each view's online rows, seconds.
@@ -86,7 +82,6 @@ class StagePorts:
         share: The stage's dead-letter limit.
     """
 
-    pipeline: str
     agent: Agent
     partitions: int
     ttl_s: Mapping[str, float]
@@ -99,4 +94,4 @@ class StagePorts:
 
     def key(self, topic: str, partition: int) -> str:
         """Checkpoint key of one source partition."""
-        return f"{self.pipeline}/{self.agent.stage}/{topic}/{partition}"
+        return f"{self.agent.stage}/{topic}/{partition}"

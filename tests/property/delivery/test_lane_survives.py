@@ -84,7 +84,6 @@ async def until(true: Callable[[], bool]) -> None:
 def make_lane(log: Any, member: Any, store: Any, topic: Any, failures: list[BaseException]) -> Lane:
     """A lane on the fake world."""
     stage = StagePorts(
-        pipeline="p",
         agent=world.FoldAgent(),
         partitions=1,
         ttl_s={},
@@ -221,7 +220,7 @@ def test_a_zombie_cannot_write_over_its_successor(values) -> None:
         old.offer(late)
         for _ in range(200):
             await asyncio.sleep(0)
-        held = await store.held(f"p/fold/{world.TOPIC}/0")
+        held = await store.held(f"fold/{world.TOPIC}/0")
         assert held[1] == len(values)
         stopping = asyncio.create_task(old.stop())
         await asyncio.sleep(0)
