@@ -153,7 +153,20 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole flow: input, features, model, summaries, topics, delivery."""
+    """A whole flow: input, features, model, summaries, topics, delivery.
+
+    Attributes:
+        name: Part of every topic name, consumer group and key of the store.
+        description: For people.
+        input: How a record becomes an event.
+        devices: Device registry joined to each event; None for none.
+        views: Name to feature view, in the order of the columns.
+        model: The model to serve.
+        serving: Serving policy.
+        summary: What is summarized upstream.
+        topics: Topic names and sizes.
+        delivery: Delivery rules.
+    """
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
     description: str = ""

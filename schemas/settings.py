@@ -119,7 +119,13 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The whole tree."""
+    """The whole tree.
+
+    Attributes:
+        bus: The event bus.
+        store: The online store.
+        worker: Limits of one worker process.
+    """
 
     bus: BusSettings = BusSettings()
     store: StoreSettings = StoreSettings()
