@@ -49,6 +49,8 @@ class Lane:
     ) -> None:
         self.topic = topic
         self.partition = partition
+        self.ready = False
+        """The partition was taken over; its batches are being worked through."""
         self.owned: Owned | None = None
         """What we own between two batches; None while anything about it is in doubt."""
         self._stage = stage
@@ -90,6 +92,7 @@ class Lane:
             if parked is not None and await self._retried("held", lambda: self._regain(parked)):
                 self.owned = parked
             await self._take_over()
+            self.ready = True
             while (delivered := await self._next()) is not None:
                 if await self._finish(delivered.records):
                     delivered.done()

@@ -22,6 +22,11 @@ class StageRunner:
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._parked: dict[tuple[str, int], Owned] = {}
 
+    @property
+    def ready(self) -> bool:
+        """Every assigned partition is taken over; true of none."""
+        return all(lane.ready for lane in self._lanes.values())
+
     async def assigned(self, partitions: frozenset[tuple[str, int]]) -> None:
         """Start a lane for each partition that has none; takeovers run side by side."""
         for tp in partitions - self._lanes.keys():

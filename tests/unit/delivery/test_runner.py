@@ -1,0 +1,159 @@
+"""Lanes come and go with their partitions; a regained one keeps its arrays."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fakes import delivery_world as world
+
+from headrace.feature_store.memory import MemoryStore
+from headrace.schemas.errors import DeadLetterShareError
+from headrace.streams.delivery.counters import Counters
+from headrace.streams.delivery.lane import Lane
+from headrace.streams.delivery.ports import StagePorts
+from headrace.streams.delivery.runner import StageRunner
+from headrace.streams.delivery.share import DeadLetterShare
+
+TP = frozenset({(world.TOPIC, 0)})
+
+
+class Handed:
+    """A delivered batch that notes when it is done."""
+
+    def __init__(self, values: list[bytes], start: int) -> None:
+        self.records = world.records_of(values, start)
+        self.finished = asyncio.Event()
+
+    def done(self) -> None:
+        self.finished.set()
+
+
+class Scene:
+    """A runner over the fake world."""
+
+    def __init__(self, values: list[bytes], limit: float = 1.0) -> None:
+        self.published: list[bytes] = []
+        self.store = MemoryStore()
+        self.counters = Counters()
+        self.failures: list[BaseException] = []
+        self.log = world.MemoryLog(values)
+        self.stage = StagePorts(
+            agent=world.FoldAgent(),
+            partitions=1,
+            ttl_s={},
+            store=self.store,
+            source=self.log,
+            group=world.Member(world.MemoryGroup(0), 0),
+            publisher=world.MemoryTopic(lambda name: None, self.published),
+            counters=self.counters,
+            share=DeadLetterShare(limit, least_events=2),
+        )
+        self.runner = StageRunner(
+            lambda topic, partition: Lane(self.stage, topic, partition, fail=self.failures.append)
+        )
+
+    async def feed(self, start: int, stop: int) -> None:
+        """Hand over these offsets and wait until they are done."""
+        handed = Handed(self.log.values[start:stop], start)
+        await self.runner.batch(handed)
+        await asyncio.wait_for(handed.finished.wait(), 5)
+
+
+async def test_a_regained_partition_keeps_its_arrays() -> None:
+    """Revoked and assigned again with claim and R unchanged: no new claim, nothing replayed."""
+    scene = Scene([b"a", b"b", b"c"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 2)
+    claim = await scene.store.held(f"fold/{world.TOPIC}/0")
+    await scene.runner.revoked(TP)
+    await scene.runner.assigned(TP)
+    await scene.feed(2, 3)
+    await scene.runner.revoked(TP)
+
+    assert await scene.store.held(f"fold/{world.TOPIC}/0") == (claim[0], 3)
+    assert scene.counters.replayed == 0
+    assert scene.published == world.expected(scene.log.values)
+
+
+async def test_a_partition_that_another_worker_had_is_taken_over_anew() -> None:
+    """A claim raised meanwhile: the parked arrays are not trusted."""
+    scene = Scene([b"a", b"b", b"c"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 2)
+    await scene.runner.revoked(TP)
+    await scene.store.claim(f"fold/{world.TOPIC}/0")
+    await scene.runner.assigned(TP)
+    await scene.feed(2, 3)
+    await scene.runner.revoked(TP)
+
+    held = await scene.store.held(f"fold/{world.TOPIC}/0")
+    assert held == (3, 3)
+    assert scene.published == world.expected(scene.log.values)
+
+
+async def test_too_many_dead_letters_end_the_worker() -> None:
+    """Above the limit the lane fails the worker instead of diverting everything."""
+    scene = Scene([b"!", b"!", b"!", b"!"], limit=0.5)
+    await scene.runner.assigned(TP)
+    await scene.runner.batch(Handed(scene.log.values, 0))
+    async with asyncio.timeout(5):
+        while not scene.failures:
+            await asyncio.sleep(0)
+
+    assert isinstance(scene.failures[0], DeadLetterShareError)
+
+
+async def test_a_batch_for_a_partition_we_lost_is_dropped() -> None:
+    """It is not acknowledged, so its next owner gets it."""
+    scene = Scene([b"a"])
+    handed = Handed([b"a"], 0)
+    await scene.runner.batch(handed)
+
+    assert not handed.finished.is_set()
+    assert scene.published == []
+
+
+async def test_expired_events_are_counted_and_flagged_rebuilt() -> None:
+    """Retention passed the checkpoint: the gap is counted and the state says it is rebuilt."""
+    scene = Scene([b"a", b"b", b"c", b"a"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 1)
+    await scene.runner.revoked(TP)
+    scene.log.begin = 3
+    await scene.store.claim(f"fold/{world.TOPIC}/0")
+    lane = Lane(scene.stage, world.TOPIC, 0, fail=scene.failures.append)
+    lane.start(None)
+    async with asyncio.timeout(5):
+        while not lane.ready:
+            await asyncio.sleep(0)
+
+    assert scene.counters.expired == 2
+    assert lane.owned is not None
+    assert lane.owned.rebuilt
+    assert lane.owned.position == 3
+    await lane.stop()
+
+
+@pytest.mark.parametrize("stray", [1, 5])
+async def test_a_changed_partition_count_is_fatal(stray: int) -> None:
+    """A checkpoint of another partition count stops the worker with the remedy."""
+    scene = Scene([b"a"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 1)
+    await scene.runner.revoked(TP)
+    changed = StagePorts(
+        **{
+            name: getattr(scene.stage, name)
+            for name in StagePorts.__dataclass_fields__
+            if name != "partitions"
+        },
+        partitions=1 + stray,
+    )
+    await scene.store.claim(f"fold/{world.TOPIC}/0")
+    Lane(changed, world.TOPIC, 0, fail=scene.failures.append).start(None)
+    async with asyncio.timeout(5):
+        while not scene.failures:
+            await asyncio.sleep(0)
+
+    assert "partitions" in str(scene.failures[0])
