@@ -36,7 +36,7 @@ class Bodies:
 
     async def run(self, delivered: Delivered) -> None:
         """Hand one batch over; called by the agent, one at a time for each of its bodies."""
-        if delivered.stale:
+        if delivered.flow.closing:
             return
         if delivered.flow.must_wait(delivered):
             delivered.flow.give_back(delivered)

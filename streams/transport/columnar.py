@@ -82,10 +82,7 @@ class Columns:
         if modern and batch.timestamp_type == 1:
             self._log_times.append(np.full(count, batch.max_timestamp, np.int64))
         else:
-            stamps = [row.timestamp for row in rows]
-            if not modern:
-                stamps = [-1 if stamp is None else stamp for stamp in stamps]
-            self._log_times.append(np.array(stamps, np.int64))
+            self._log_times.append(np.array([row.timestamp for row in rows], np.int64))
         self._rows += rows
 
     def _extend_span(self, first: int, stop: int) -> None:

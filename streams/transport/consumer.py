@@ -231,6 +231,8 @@ class StageConsumer(driver.Consumer):
         """As above, bounded by `shutdown_s` for the work and the request timeout for the commit."""
         partitions, self._owned = self._owned, frozenset()
         self._turns.clear()
+        for flow in self._flows.values():
+            flow.closing = True
         if self._opening is not None:
             self._opening.cancel()
             with suppress(asyncio.CancelledError):

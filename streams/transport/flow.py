@@ -84,6 +84,7 @@ class Flow:
         position: Offset up to which everything is finished: what may be committed.
         read: Offset up to which records have arrived here; fetching begins there.
         committed: Offset last committed, or found committed at the start.
+        closing: Nothing new is begun; what has begun may still be finished.
         closed: The partition was given up.
         paused: Nothing is handed out.
         not_before: Monotonic seconds before which nothing is handed out.
@@ -104,6 +105,7 @@ class Flow:
         self.position = position
         self.read = position
         self.committed = committed
+        self.closing = False
         self.closed = False
         self.paused = False
         self.not_before = 0.0
@@ -140,7 +142,7 @@ class Flow:
 
     def ready(self, now: float) -> bool:
         """Whether `take` would give a batch at monotonic time `now`."""
-        if self.closed or self.paused or now < self.not_before:
+        if self.closing or self.paused or now < self.not_before:
             return False
         return bool(self._again) or (bool(self._pieces) and len(self._open) < self._max_in_flight)
 
@@ -180,7 +182,7 @@ class Flow:
 
     def give_back(self, delivered: Delivered, *, not_before: float = 0.0) -> None:
         """Take a batch back to hand it out again, in its place, not before monotonic time."""
-        if self.closed or delivered.finished:
+        if self.closing or delivered.finished:
             return
         insort(self._again, delivered, key=lambda waiting: waiting.first)
         self.not_before = max(self.not_before, not_before)
@@ -195,14 +197,18 @@ class Flow:
         self._changed()
 
     def uncommitted(self) -> int | None:
-        """The offset to commit, or None when the group already has it."""
+        """The offset to commit, or None when the group already has it.
+
+        A partition that the group has no offset of gets its start committed: a start at the
+        log's end would otherwise, after a crash, skip what was written meanwhile.
+        """
         if self.committed is None or self.position > self.committed:
             return self.position
         return None
 
     def close(self) -> None:
         """Give the partition up: nothing is handed out or acknowledged any more."""
-        self.closed = True
+        self.closing = self.closed = True
         self._pieces.clear()
         self._open.clear()
         self._again.clear()

@@ -86,7 +86,7 @@ async def why_unreachable(options: Mapping[str, Any], error: BaseException) -> B
 
     aiokafka logs a refused log-in during bootstrap and raises only that it could not connect.
     """
-    if not isinstance(error, bus.KafkaConnectionError):
+    if type(error) is not bus.KafkaConnectionError:
         return error
     probe = {name: options[name] for name in _PROBE_OPTIONS if name in options}
     for host, port, _ in collect_hosts(options["bootstrap_servers"]):

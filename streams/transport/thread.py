@@ -156,6 +156,10 @@ class BusThread(driver.AIOKafkaConsumerThread):
         if self._method_queue is not None:
             await self._method_queue.stop()
 
+    def _start_thread(self) -> None:
+        with suppress(Exception):  # reported by `crash`; the thread's own traceback adds nothing
+            super()._start_thread()
+
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Say nothing: the error is raised by `StageTransport.run`."""
 

