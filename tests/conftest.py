@@ -1,18 +1,99 @@
-"""Marks the tests that need Java: those on services that name Kafka in a fixture or parameter."""
+"""Session-wide services on loopback, and names that no other test uses.
+
+``HEADRACE_TEST_KAFKA`` and ``HEADRACE_TEST_REDIS`` name services to use instead of local ones.
+A service that cannot be had skips its tests with the reason; ``HEADRACE_REQUIRE_SERVICES=1`` (CI)
+fails them.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
 import pytest
+
+from headrace.schemas.errors import HeadraceError
+from headrace.streams.local.embedded_bus import EmbeddedBus
+from headrace.streams.local.embedded_store import EmbeddedStore
+from headrace.streams.local.local_kafka import LocalKafka
+
+SERVICES = {"kafka_url", "tansu_url", "store_url", "bus_url"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark them `kafka`, so that `make test` can leave them out before `-m` is looked at."""
+    """Mark what asks for a service `integration`, and `kafka` what needs Java.
+
+    Before `-m` is looked at, so that `make test` can leave the latter out: tests of services that
+    name Kafka in a fixture or a parameter.
+    """
     for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if SERVICES.intersection(fixtures):
+            item.add_marker(pytest.mark.integration)
         if not (item.get_closest_marker("integration") or item.get_closest_marker("chaos")):
             continue
         parameters = getattr(item, "callspec", None)
         values = parameters.params.values() if parameters else ()
-        names = [*getattr(item, "fixturenames", ()), *map(str, values)]
-        if any("kafka" in name.lower() for name in names):
+        if any("kafka" in name.lower() for name in [*fixtures, *map(str, values)]):
             item.add_marker(pytest.mark.kafka)
+
+
+def without(reason: str) -> NoReturn:
+    """Skip for want of a service, or fail where services are required."""
+    if os.environ.get("HEADRACE_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"HEADRACE_REQUIRE_SERVICES=1, but {reason}")
+    pytest.skip(reason)
+
+
+def running(service: EmbeddedBus | EmbeddedStore | LocalKafka) -> Iterator[str]:
+    """The URL of a service that runs for the session."""
+    try:
+        asyncio.run(service.start())
+    except HeadraceError as error:
+        without(str(error))
+    yield service.url
+    asyncio.run(service.stop())
+
+
+@pytest.fixture(scope="session")
+def kafka_url() -> Iterator[str]:
+    """A real Apache Kafka, empty at the start of the session: ``kafka://127.0.0.1:…``."""
+    named = os.environ.get("HEADRACE_TEST_KAFKA")
+    if named:
+        yield named
+        return
+    yield from running(LocalKafka())
+
+
+@pytest.fixture(scope="session")
+def tansu_url() -> Iterator[str]:
+    """The embedded bus: ``kafka://127.0.0.1:…``; no transactions, one member per group."""
+    yield from running(EmbeddedBus())
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    """A Redis-compatible server: ``redis://127.0.0.1:…/0``; keep to a `unique` prefix."""
+    named = os.environ.get("HEADRACE_TEST_REDIS")
+    if named:
+        yield named
+        return
+    yield from running(EmbeddedStore())
+
+
+@pytest.fixture(params=["tansu_url", "kafka_url"])
+def bus_url(request: pytest.FixtureRequest) -> str:
+    """Each bus in turn: the embedded one, and a real Apache Kafka."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Makes a topic name, group or key prefix that no other test uses: ``unique("telemetry")``."""
+    suffix = uuid.uuid4().hex[:8]
+    return lambda name: f"{name}-{suffix}"

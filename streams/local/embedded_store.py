@@ -1,0 +1,183 @@
+"""The embedded store: Valkey, a Redis-compatible server from a PyPI wheel."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.schemas.errors import LocalServiceError
+from headrace.streams.local.folders import (
+    OwnedFolder,
+    cache_folder,
+    temporary_folder,
+    writing,
+)
+from headrace.streams.local.probes import store_answers
+from headrace.streams.local.programs import store_program
+from headrace.streams.local.service import Service, on_free_port
+
+START_S = 10.0
+STOP_S = 10.0
+_PROBE = "headrace-probe"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """What a TLS listener shows and trusts.
+
+    Attributes:
+        cert: PEM file of the server's certificate.
+        key: PEM file of its private key.
+        ca: PEM file of the authorities of client certificates.
+        clients: Whether clients must show a certificate.
+    """
+
+    cert: Path
+    key: Path
+    ca: Path
+    clients: bool = False
+
+
+class EmbeddedStore:
+    """A server on a free loopback port.
+
+    Args:
+        base: Folder of a temporary store, in a sub-folder that goes away; None is the user's cache.
+        folder: Keep the data here in an append-only file, across restarts. None keeps nothing.
+        max_memory_bytes: Writes are refused above it (nothing is evicted).
+        tls: Listen with TLS only.
+        acl: Users as Valkey's ACL rules, such as ``"press on >secret ~* +@all"``; the default user
+            is then off.
+    """
+
+    def __init__(
+        self,
+        base: Path | None = None,
+        *,
+        folder: Path | None = None,
+        max_memory_bytes: int = 1 << 30,
+        tls: ServerTls | None = None,
+        acl: tuple[str, ...] = (),
+    ) -> None:
+        self._base = base or cache_folder()
+        self._kept = folder
+        self._max_memory_bytes = max_memory_bytes
+        self._tls = tls
+        self._acl = acl
+        self._folder: OwnedFolder | None = None
+        self._service: Service | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Its address, as a setting."""
+        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self.port}/0"
+
+    @property
+    def service(self) -> Service:
+        """The running process."""
+        if self._service is None:
+            raise LocalServiceError("the embedded store was not started")
+        return self._service
+
+    async def start(self) -> str:
+        """Start it and return its URL once it answers; again after `stop` or a crash, too.
+
+        A kept folder is loaded. Started again it takes the same port where that is free.
+
+        Raises:
+            MissingExtraError: the package with the server is absent. Fatal.
+            LocalServiceError: it did not start, or another process uses its folder. Fatal.
+        """
+        program = store_program()
+        self._folder = folder = self._own()
+        try:
+            self.port = await on_free_port(
+                self.port, lambda port: self._start(program, folder, port)
+            )
+        except BaseException:
+            await self.stop()
+            raise
+        return self.url
+
+    def _own(self) -> OwnedFolder:
+        if self._folder is not None:
+            self._folder.release()
+        if self._kept is None:
+            return temporary_folder(self._base, "store")
+        folder = OwnedFolder(self._kept, temporary=False)
+        if not folder.acquire():
+            raise LocalServiceError(
+                f"another process keeps its store in {str(self._kept)!r}; "
+                f"stop it, or name another folder in worker.data_dir"
+            )
+        return folder
+
+    async def _start(self, program: Path, folder: OwnedFolder, port: int) -> None:
+        password, path = secrets.token_hex(16), folder.path.resolve()
+        config = path / "valkey.conf"
+        with writing(path):
+            config.touch(mode=0o600)
+            config.write_text("\n".join(self._config(path, port, password)) + "\n", "utf-8")
+        self._service = service = Service("embedded store", path, keep=(folder.lock,))
+        service.spawn([str(program), str(config)])
+        trust = _trust_anybody(self._tls) if self._tls else None
+        await service.ready(
+            lambda: store_answers(port, _PROBE, password, str(path), trust), within_s=START_S
+        )
+
+    def _config(self, path: Path, port: int, password: str) -> list[str]:
+        """Lines of the server's configuration: loopback only, our users, our folder."""
+        lines = [
+            "bind 127.0.0.1",
+            f'dir "{path}"',
+            "daemonize no",
+            "databases 16",
+            'save ""',
+            f"maxmemory {self._max_memory_bytes}",
+            "maxmemory-policy noeviction",
+            f"appendonly {'yes' if self._kept else 'no'}",
+            "appendfsync everysec",
+            f"user {_PROBE} on >{password} -@all +config|get",
+            *(f"user {rule}" for rule in self._acl),
+        ]
+        if self._acl:
+            lines.append("user default off")
+        if self._tls is None:
+            return [*lines, f"port {port}"]
+        return [
+            *lines,
+            "port 0",
+            f"tls-port {port}",
+            f'tls-cert-file "{self._tls.cert}"',
+            f'tls-key-file "{self._tls.key}"',
+            f'tls-ca-cert-file "{self._tls.ca}"',
+            f"tls-auth-clients {'yes' if self._tls.clients else 'optional'}",
+        ]
+
+    def check(self) -> None:
+        """See that it still runs.
+
+        Raises:
+            LocalServiceError: it ended. Fatal.
+        """
+        if not self.service.running:
+            raise LocalServiceError(f"{self.service.ended()}; start again")
+
+    async def stop(self) -> None:
+        """End it and remove what is temporary. Harmless when it is not running."""
+        if self._service is not None:
+            await self._service.stop(grace_s=STOP_S if self._kept else 0)
+        if self._folder is not None:
+            self._folder.release()
+
+
+def _trust_anybody(tls: ServerTls) -> ssl.SSLContext:
+    """For the question whether the child on loopback answers: the answer names its folder."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(tls.cert, tls.key)
+    return context
