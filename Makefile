@@ -56,8 +56,8 @@ test-all: $(READY) ## every test; HEADRACE_REQUIRE_SERVICES=1 turns a skip into 
 ci: ## what continuous integration runs
 	bash .ci/run
 
-bench: $(READY) ## the reference benchmark (ARGS are its own)
-	.venv/bin/headrace bench $(ARGS)
+bench: $(READY) ## the reference job, every side in turn (ARGS="--bus HOST:PORT --store URL")
+	$(PY) benchmarks/reference $(ARGS)
 
 lock: $(READY) ## write the lock files anew (ARGS=--upgrade takes newer versions)
 	sh .ci/lock $(ARGS)
