@@ -1,0 +1,289 @@
+"""Records to events: JSON bytes to columns, a whole batch at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from headrace.enrichers import cloudevents
+from headrace.enrichers.cloudevents import CloudEventsReader
+from headrace.enrichers.paths import LABEL, NUMBER, STAMP, TEXT, WORD, Shape, merge_leaves
+from headrace.enrichers.registry import NO_REGISTRY, Registry
+from headrace.enrichers.times import Bools, parse_iso, parse_numbers
+from headrace.enrichers.verdicts import Verdicts
+from headrace.schemas.batch import F64, I64, EventBatch, Headers, RecordBatch
+from headrace.schemas.input import Attribute, Input
+
+LONGEST_TEXT = 256
+"""Characters of an entity or event id: they become keys in the store and in memory."""
+LONGEST_LABEL = 64
+LARGEST = 1e100
+"""Largest magnitude of a metric: beyond it, sums of squares over a window are no float."""
+
+_UNREADABLE = (ValueError, TypeError, RecursionError)
+"""What reading one record may raise; msgspec's errors and UnicodeDecodeError are ValueErrors."""
+
+
+class Reader(Protocol):
+    """Turns records into structs of one type."""
+
+    def all(self, records: RecordBatch) -> list[Any]:
+        """Every record of a batch; any error is the whole batch's."""
+
+    def one(self, value: bytes | None, headers: Headers) -> Any:
+        """One record."""
+
+
+class JsonReader:
+    """One JSON object a record, one call of one decoder each; records are never joined."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._decode = msgspec.json.Decoder(shape.type).decode
+
+    def all(self, records: RecordBatch) -> list[Any]:
+        """Every record of a batch; any error is the whole batch's."""
+        decode = self._decode
+        return [decode(value) for value in records.values]  # type: ignore[arg-type] # None raises
+
+    def one(self, value: bytes | None, headers: Headers) -> Any:
+        """One record."""
+        return self._decode(value)  # type: ignore[arg-type] # None raises
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What became of a record batch.
+
+    Attributes:
+        events: The valid events, in log order.
+        rows: int64 (N,), the record row of each of them.
+        dead: Record row to dead letter code, for every other row.
+    """
+
+    events: EventBatch
+    rows: I64
+    dead: dict[int, str]
+
+
+class Decoder:
+    """Decodes record batches by the `[input]` part of a pipeline file.
+
+    Only the fields `[input]` names are built. A record that cannot be an event gets a code of
+    `verdicts.CODES` and its neighbours are unharmed. Negative zero becomes zero, so that no
+    result depends on which of the two a minimum meets first. Nesting is limited by the
+    interpreter's recursion limit (`json.depth`), at several hundred levels.
+
+    Delivery: pure; events + dead = records, and no event depends on its neighbours.
+    Cost: about 1 µs an event of 200 bytes and 4 metrics.
+
+    Args:
+        spec: The mapping.
+        registry: Device registry whose columns become attributes.
+
+    Raises:
+        PipelineFileError: two paths contradict each other. Fatal.
+    """
+
+    def __init__(self, spec: Input, registry: Registry = NO_REGISTRY) -> None:
+        self._spec = spec
+        self._registry = registry
+        self._cloudevents = spec.format == "cloudevents"
+        place = cloudevents.place if self._cloudevents else str
+        self._metrics = [place(spec.metric_path(name)) for name in spec.metrics]
+        time = place(spec.time)
+        self._unit = "iso" if self._cloudevents and time in cloudevents.ENVELOPE else spec.time_unit
+        labels = {name: place(spec.attribute_path(name)) for name in spec.attributes}
+        leaves = [(place(spec.entity), TEXT), (time, WORD if self._unit == "iso" else STAMP)]
+        leaves += [(place(spec.id), TEXT)] if spec.id else []
+        leaves += [(cloudevents.VERSION, WORD)] if self._cloudevents else []
+        leaves += [(path, NUMBER) for path in self._metrics]
+        leaves += [(path, LABEL) for path in labels.values()]
+        shape = Shape(merge_leaves(leaves))
+        self._reader: Reader = CloudEventsReader(shape) if self._cloudevents else JsonReader(shape)
+        self._read_entity = shape.reader(place(spec.entity))
+        self._read_time = shape.reader(time)
+        self._read_id = shape.reader(place(spec.id)) if spec.id else None
+        self._read_version = shape.reader(cloudevents.VERSION) if self._cloudevents else None
+        self._read_metrics = [shape.reader(path) for path in self._metrics]
+        self._read_labels = {name: shape.reader(path) for name, path in labels.items()}
+        bounds = spec.metrics.values()
+        self._low = np.array([-LARGEST if m.min is None else max(m.min, -LARGEST) for m in bounds])
+        self._high = np.array([LARGEST if m.max is None else min(m.max, LARGEST) for m in bounds])
+        self._required = np.array([m.required for m in bounds])
+
+    def __call__(self, records: RecordBatch) -> Decoded:
+        """Decode one batch.
+
+        Args:
+            records: Any number of records of one partition.
+        """
+        structs, kept, dead = self._parse(records)
+        count = len(structs)
+        if count == len(records):
+            rows, keys = np.arange(count), records.keys
+        else:
+            rows, keys = np.array(kept, np.int64), [records.keys[row] for row in kept]
+        verdicts = Verdicts(count)
+        offsets, log_times = records.offsets[rows], records.log_times_ms[rows]
+        if self._read_version is not None:
+            verdicts.mark("event.type", _not_version_1(self._read_version(structs), count))
+        entities = self._entities(structs, verdicts)
+        ids = self._ids(structs, records, offsets, verdicts)
+        if self._spec.key == "entity":
+            _check_keys(keys, entities, verdicts)
+        times = self._times(structs, log_times, verdicts)
+        metrics = self._columns(structs, verdicts)
+        alive = verdicts.alive
+        events = EventBatch(
+            records.topic, records.partition, offsets, log_times, times, ids, entities, metrics,
+            self._attributes(structs, entities),
+        ).take(alive)  # fmt: skip
+        dead |= {int(rows[row]): code for row, code in verdicts.dead().items()}
+        return Decoded(events, rows if len(events) == count else rows[alive], dead)
+
+    def _parse(self, records: RecordBatch) -> tuple[list[Any], list[int], dict[int, str]]:
+        """Structs of the readable records, their rows (unless all), and codes of the others."""
+        values, limit = records.values, self._spec.max_event_bytes
+        try:
+            if max(map(len, values), default=0) <= limit:  # type: ignore[arg-type] # None raises
+                return self._reader.all(records), [], {}
+        except _UNREADABLE:
+            pass  # some record of the batch is at fault: find out which
+        structs, kept, dead = [], [], {}
+        for row, value in enumerate(values):
+            headers = records.headers[row] if records.headers is not None else ()
+            if not value:
+                dead[row] = "record.empty"
+            elif len(value) > limit:
+                dead[row] = "record.size"
+            else:
+                try:
+                    structs.append(self._reader.one(value, headers))
+                    kept.append(row)
+                except _UNREADABLE as error:
+                    dead[row] = self._why(error, value)
+        return structs, kept, dead
+
+    def _why(self, error: Exception, value: bytes) -> str:
+        if isinstance(error, RecursionError):
+            return "json.depth"
+        if isinstance(error, msgspec.ValidationError):
+            text = str(error)
+            beyond = "out of range" in text and any(f"`$.{p}`" in text for p in self._metrics)
+            return "metric.range" if beyond else "event.type"
+        return "metric.range" if _not_finite(value, self._metrics) else "json.invalid"
+
+    def _entities(self, structs: list[Any], verdicts: Verdicts) -> list[str]:
+        entities = _texts(list(self._read_entity(structs)), verdicts)
+        if "" in entities:
+            verdicts.mark("entity.missing", _each(entities, lambda e: not e))
+        if max(map(len, entities), default=0) > LONGEST_TEXT:
+            verdicts.mark("entity.size", _each(entities, lambda e: len(e) > LONGEST_TEXT))
+        return entities
+
+    def _ids(
+        self, structs: list[Any], records: RecordBatch, offsets: I64, verdicts: Verdicts
+    ) -> list[str]:
+        head = f"{records.topic}/{records.partition}/"
+        if self._read_id is None:
+            return [f"{head}{offset}" for offset in offsets.tolist()]
+        ids = _texts(list(self._read_id(structs)), verdicts)
+        if max(map(len, ids), default=0) > LONGEST_TEXT:
+            verdicts.mark("id.size", _each(ids, lambda i: len(i) > LONGEST_TEXT))
+        if "" in ids:
+            ids = [i or f"{head}{o}" for i, o in zip(ids, offsets.tolist(), strict=True)]
+        return ids
+
+    def _times(self, structs: list[Any], log_times: I64, verdicts: Verdicts) -> I64:
+        found = list(self._read_time(structs))
+        if None in found:
+            verdicts.mark("time.missing", _each(found, lambda t: t is None))
+            found = [("" if self._unit == "iso" else 0) if t is None else t for t in found]
+        parsed = parse_iso(found) if self._unit == "iso" else parse_numbers(found, self._unit)
+        times, valid = parsed
+        verdicts.mark("time.invalid", ~valid)
+        verdicts.mark("time.future", times > log_times + round(self._spec.max_skew_s * 1000))
+        return times
+
+    def _columns(self, structs: list[Any], verdicts: Verdicts) -> F64:
+        columns = np.empty((len(structs), len(self._read_metrics)))
+        for place, read in enumerate(self._read_metrics):
+            try:
+                columns[:, place] = np.fromiter(read(structs), np.float64, len(structs))
+            except TypeError:  # an explicit null
+                columns[:, place] = np.array(list(read(structs)), np.float64)
+        absent: Bools = np.isnan(columns) & self._required
+        verdicts.mark("metric.missing", absent.any(axis=1))
+        outside: Bools = (columns < self._low) | (columns > self._high)
+        verdicts.mark("metric.range", outside.any(axis=1))
+        columns += 0.0
+        return columns
+
+    def _attributes(self, structs: list[Any], entities: list[str]) -> dict[str, list[str]]:
+        labels = {
+            name: _labels(list(read(structs)), self._spec.attributes[name])
+            for name, read in self._read_labels.items()
+        }
+        return labels | self._registry.attributes(entities)
+
+
+def _each(values: list[Any], claim: Callable[[Any], bool]) -> Bools:
+    return np.fromiter(map(claim, values), np.bool_, len(values))
+
+
+def _texts(values: list[Any], verdicts: Verdicts) -> list[str]:
+    """Identifiers as text; what is absent is empty."""
+    kinds = set(map(type, values))
+    if kinds <= {str}:
+        return values
+    if kinds & {bool, float}:
+        verdicts.mark("event.type", _each(values, lambda v: type(v) in (bool, float)))
+    return [v if type(v) is str else str(v) if type(v) is int else "" for v in values]
+
+
+def _labels(values: list[Any], spec: Attribute) -> list[str]:
+    """Attribute texts, cut or restricted to the declared ones."""
+    default, known = spec.default, frozenset(spec.values)
+    if set(map(type, values)) != {str}:
+        values = [_label(value) for value in values]
+    if known:
+        return [label if label in known else default for label in values]
+    return [label[:LONGEST_LABEL] or default for label in values]
+
+
+def _label(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _not_version_1(versions: Iterator[Any], count: int) -> Bools:
+    found = (type(v) is not str or not v.startswith("1.") for v in versions)
+    return np.fromiter(found, np.bool_, count)
+
+
+def _check_keys(keys: list[bytes | None], entities: list[str], verdicts: Verdicts) -> None:
+    pairs = list(zip(keys, entities, strict=True))
+    verdicts.mark("key.missing", _each(keys, lambda k: k is None))
+    verdicts.mark("key.mismatch", _each(pairs, lambda p: p[0] != p[1].encode()))
+
+
+def _not_finite(value: bytes, metrics: list[str]) -> bool:
+    """Whether this is JSON but for a ``NaN`` or ``Infinity`` as one of the metrics."""
+    try:
+        found = json.loads(value)
+    except _UNREADABLE:
+        return False
+    return any(_is_not_finite(found, path.split(".")) for path in metrics)
+
+
+def _is_not_finite(found: Any, path: list[str]) -> bool:
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return isinstance(found, float) and not math.isfinite(found)

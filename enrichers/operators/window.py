@@ -1,0 +1,181 @@
+"""Sliding event-time windows: rings of tiles, each a partial aggregate of the events in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.enrichers.operators.operator import NEVER, Field, Frame, Rows
+from headrace.enrichers.operators.statistic import Statistic
+from headrace.enrichers.runs import Runs
+from headrace.schemas.batch import F64, I64
+
+
+@dataclass(slots=True)
+class Stretches:
+    """Runs of consecutive events of one entity in one tile: nothing else changes meanwhile.
+
+    Attributes:
+        entity: int64 (S,).
+        tile: int64 (S,).
+        of: int64 (N,), the stretch of each event.
+        last: int64 (S,), where its last event stands among the groups by tile.
+    """
+
+    entity: I64
+    tile: I64
+    of: I64
+    last: I64
+
+
+class Window:
+    """Statistics over a sliding window of ``n`` tiles of event time, shared by many columns.
+
+    The window at an event of time ``t`` is the tiles ``(tile(t) - n, tile(t)]`` with
+    ``tile(t) = floor(t / tile_ms)``: the last `window_ms`, in steps of `tile_ms`, of what the
+    entity sent before this event in log order, and the event. An event out of order goes to its own
+    tile, and its own window ends there. The ring holds as many tiles more as the allowed lateness
+    spans, so that no event that is not late misses one.
+
+    Source: Li, Maier, Tufte, Papadimos, Tucker 2005, "No pane, no gain".
+
+    Args:
+        name: Prefix of its fields.
+        window_ms: Length, a multiple of `tile_ms`.
+        tile_ms: Step, milliseconds.
+        lateness_ms: Allowed lateness, milliseconds.
+        statistics: What to keep.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        window_ms: int,
+        tile_ms: int,
+        lateness_ms: int,
+        statistics: Sequence[Statistic],
+    ) -> None:
+        self._tile_ms = tile_ms
+        self._span = window_ms // tile_ms
+        self._ring = self._span - (-lateness_ms // tile_ms)
+        self._tiles = f"{name}.tile"
+        self._statistics = {f"{name}.{s.name}": s for s in statistics}
+        self.fields = (
+            Field(self._tiles, "<i8", (self._ring,), NEVER),
+            *(
+                Field(field, "<f8", (self._ring, len(s.blank)), np.tile(s.blank, (self._ring, 1)))
+                for field, s in self._statistics.items()
+            ),
+        )
+
+    def apply(self, rows: Rows, frame: Frame, out: F64) -> None:
+        """Fill tiles, then merge each event's window."""
+        entity, tile = frame.runs.group, frame.times // self._tile_ms
+        edges = _edges(entity, tile)
+        in_order = bool(((tile[1:] >= tile[:-1]) | (entity[1:] != entity[:-1])).all())
+        order = np.arange(len(tile)) if in_order else np.lexsort((tile, entity))
+        groups = Runs.between(edges if in_order else _edges(entity[order], tile[order]))
+        where = np.empty_like(order)
+        where[order] = np.arange(len(order))
+        starts = np.flatnonzero(edges)
+        ends = np.append(starts[1:], len(tile)) - 1
+        stretches = Stretches(entity[starts], tile[starts], np.cumsum(edges) - 1, where[ends])
+        owners, tiles = entity[order][groups.starts], tile[order][groups.starts]
+        slots = tiles % self._ring
+        held = rows[self._tiles][owners, slots] == tiles
+        metrics = frame.metrics[order]
+        sources = self._sources(rows, stretches)
+        kept = _last_of_slot(owners * self._ring + slots)
+        for field, statistic in self._statistics.items():
+            ring = rows[field]
+            carry = np.where(held[:, None], ring[owners, slots], statistic.blank)
+            after = statistic.scan(groups, metrics, carry)
+            rest = self._rest(ring, statistic, stretches, sources, after)
+            window = statistic.merge(rest[stretches.of], statistic.open(after[where]))
+            statistic.finish(window, out)
+            ring[owners[kept], slots[kept]] = after[groups.ends[kept]]
+        rows[self._tiles][owners[kept], slots[kept]] = tiles[kept]
+
+    def _rest(
+        self,
+        ring: F64,
+        statistic: Statistic,
+        stretches: Stretches,
+        sources: list[tuple[NDArray[np.bool_], I64, I64]],
+        after: F64,
+    ) -> F64:
+        """All but the newest tile of each stretch's window, merged oldest first."""
+        blank = np.broadcast_to(statistic.blank, (len(stretches.tile), len(statistic.blank)))
+        rest = statistic.open(blank)
+        for held, slots, position in sources:
+            tiles = np.where(held[:, None], ring[stretches.entity, slots], blank)
+            inside = np.flatnonzero(position >= 0)
+            tiles[inside] = after[position[inside]]
+            rest = statistic.merge(rest, statistic.open(tiles))
+        return rest
+
+    def _sources(
+        self, rows: Rows, stretches: Stretches
+    ) -> list[tuple[NDArray[np.bool_], I64, I64]]:
+        """Where each stretch finds the tiles before its own, oldest first.
+
+        Returns:
+            For each of them: whether the ring holds it (bool (S,)), its slot (int64 (S,)), and the
+            position of the batch's event that wrote it last before the stretch, -1 for none.
+        """
+        writers = _Writers(stretches)
+        numbers = rows[self._tiles]
+        sources = []
+        for back in range(self._span - 1, 0, -1):
+            tile = stretches.tile - back
+            slots = tile % self._ring
+            sources.append((numbers[stretches.entity, slots] == tile, slots, writers.find(tile)))
+        return sources
+
+
+def _edges(entity: I64, tile: I64) -> NDArray[np.bool_]:
+    edges = np.ones(len(tile), np.bool_)
+    edges[1:] = (entity[1:] != entity[:-1]) | (tile[1:] != tile[:-1])
+    return edges
+
+
+def _last_of_slot(keys: I64) -> I64:
+    """Indices of the last of equal keys; a later one is a newer tile in the same slot."""
+    _, reversed_first = np.unique(keys[::-1], return_index=True)
+    return len(keys) - 1 - reversed_first
+
+
+class _Writers:
+    """Who, in this batch, wrote a tile before a stretch began."""
+
+    def __init__(self, stretches: Stretches) -> None:
+        self._count = len(stretches.tile)
+        self._tiles = np.unique(stretches.tile)
+        self._base = stretches.entity * len(self._tiles)
+        self._sequence = np.arange(self._count)
+        own = self._base + np.searchsorted(self._tiles, stretches.tile)
+        keys = own * self._count + self._sequence
+        order = np.argsort(keys)
+        self._keys, self._last = keys[order], stretches.last[order]
+
+    def find(self, tile: I64) -> I64:
+        """Where each stretch's entity last wrote a tile before it; -1 where this batch did not.
+
+        Args:
+            tile: int64 (S,), the tile each stretch asks for.
+
+        Returns:
+            int64 (S,), positions among the groups by tile.
+        """
+        place = np.searchsorted(self._tiles, tile)
+        known = self._tiles[np.minimum(place, len(self._tiles) - 1)] == tile
+        if not known.any():
+            return np.full(self._count, -1)
+        wanted = self._base + place
+        at = np.searchsorted(self._keys, wanted * self._count + self._sequence) - 1
+        found = known & (at >= 0) & (self._keys[at] // self._count == wanted)
+        return np.where(found, self._last[at], -1)

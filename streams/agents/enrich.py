@@ -1,0 +1,152 @@
+"""The enrich stage: telemetry records to feature blocks, dead letters and late events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace.enrichers.enricher import Enriched, Enricher
+from headrace.enrichers.registry import NO_REGISTRY, Registry
+from headrace.enrichers.state import EnrichDelta, EnrichState, online_rows
+from headrace.schemas.batch import Headers, RecordBatch
+from headrace.schemas.block import FeatureBlock, Labels, encode_blocks
+from headrace.schemas.deadletter import deadletter_headers, deadletter_value
+from headrace.schemas.fragments import strings
+from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.protocols import Effects, Output, PartitionState
+from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
+
+
+class EnrichAgent:
+    """Pure `Batch -> Effects` of the enrich stage.
+
+    Everything goes to the source's partition number: feature blocks (split at 512 KiB), dead
+    letters (original bytes, key and headers; ours added), late events (original bytes and headers,
+    keyed by entity). ``in = out + dead + late + repeated`` for every batch.
+
+    Args:
+        pipeline: Pipeline file.
+        topics: Its topics.
+        registry: Device registry, read by the caller.
+        numerics: Numerics fingerprint of this worker.
+
+    Raises:
+        PipelineFileError: `[input]` contradicts itself. Fatal.
+    """
+
+    stage = "enrich"
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        topics: PipelineTopics,
+        *,
+        registry: Registry = NO_REGISTRY,
+        numerics: str,
+    ) -> None:
+        self._enricher = Enricher(pipeline, registry)
+        self._topics = topics
+        self._numerics = numerics
+        self._pipeline, self._digest = pipeline.name, pipeline.digest
+        self._columns = tuple(column.name for column in self._enricher.features.columns)
+        self._summarized = pipeline.summary.metrics
+        self._metrics = [pipeline.input.metric_names.index(name) for name in self._summarized]
+        self.layout = self._enricher.features.layout.digest
+
+    def new_state(self, topic: str, partition: int) -> EnrichState:
+        """The state before the first record of a partition."""
+        return self._enricher.new_state()
+
+    async def process(
+        self, state: PartitionState, records: RecordBatch, *, rebuilt: bool
+    ) -> Effects:
+        """What `records` do; `state` is only read. Never waits.
+
+        Args:
+            state: State at the batch's first record, of `new_state`.
+            records: Records in log order.
+            rebuilt: Recorded in the block: the state comes from a truncated history.
+        """
+        found = self._enricher.apply(_ours(state), records)
+        outputs = [*self._blocks(found, rebuilt=rebuilt)]
+        if found.dead:
+            outputs.append(self._dead_letters(records, found.dead))
+        if found.late:
+            outputs.append(self._late(records, found.late))
+        featured = found.featured
+        online = online_rows(
+            featured.entities.names, featured.rows, featured.renewed, self._enricher.views
+        )
+        counts = {
+            "in": len(records),
+            "out": len(found.events),
+            "dead": len(found.dead),
+            "late": len(found.late),
+            "repeated": found.repeated,
+        }
+        return Effects(outputs, online, found.delta, counts)
+
+    def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
+        """Effects that dead-letter one record under `code` and change nothing else."""
+        ours = _ours(state)
+        unchanged = EnrichDelta(ours, (), ours.rows.gather(()), None, ours.watermark)
+        counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
+        return Effects([self._dead_letters(records, {row: code})], [], unchanged, counts)
+
+    def _blocks(self, found: Enriched, *, rebuilt: bool) -> list[Output]:
+        events = found.events
+        if not len(events):
+            return []
+        block = FeatureBlock(
+            pipeline=self._pipeline,
+            pipeline_digest=self._digest,
+            numerics=self._numerics,
+            topic=events.topic,
+            partition=events.partition,
+            columns=self._columns,
+            offsets=events.offsets,
+            event_times_ms=events.event_times_ms,
+            log_times_ms=events.log_times_ms,
+            features=found.featured.values,
+            entities=found.featured.entities,
+            event_ids=strings(events.ids),
+            attributes={name: Labels.encode(texts) for name, texts in events.attributes.items()},
+            metric_names=self._summarized,
+            metrics=events.metrics[:, self._metrics],
+            rebuilt=rebuilt,
+        )
+        values = list(encode_blocks(block, BLOCK_LIMIT_BYTES))
+        return [Output(self._topics.features.name, events.partition, None, values)]
+
+    def _dead_letters(self, records: RecordBatch, dead: Mapping[int, str]) -> Output:
+        rows = sorted(dead)
+        values, headers = [], []
+        for row in rows:
+            value, cut = deadletter_value(records.values[row])
+            ours = deadletter_headers(
+                dead[row],
+                records.source(row),
+                stage=self.stage,
+                pipeline=self._pipeline,
+                pipeline_digest=self._digest,
+                first_seen_ms=int(records.log_times_ms[row]),
+            )
+            values.append(value)
+            headers.append([*_headers(records, row), *ours, *cut])
+        keys = [records.keys[row] for row in rows]
+        return Output(self._topics.deadletter.name, records.partition, keys, values, headers)
+
+    def _late(self, records: RecordBatch, late: Mapping[int, str]) -> Output:
+        keys = [entity.encode() for entity in late.values()]
+        values = [records.values[row] or b"" for row in late]
+        headers = None if records.headers is None else [_headers(records, row) for row in late]
+        return Output(self._topics.late.name, records.partition, keys, values, headers)
+
+
+def _headers(records: RecordBatch, row: int) -> Headers:
+    return () if records.headers is None else records.headers[row]
+
+
+def _ours(state: PartitionState) -> EnrichState:
+    if not isinstance(state, EnrichState):
+        raise TypeError(f"the enrich stage got a {type(state).__name__}, expected an EnrichState")
+    return state
