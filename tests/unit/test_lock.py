@@ -1,7 +1,10 @@
-"""The lock files are those of pyproject.toml, agree with one another, and name no server."""
+"""Dependencies: declared where imported, locked with hashes, from no server in particular."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+LAYERS = ("schemas", "feature_store", "serving", "enrichers", "streams")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 INPUTS = {
@@ -55,6 +59,47 @@ def faults(lock: str) -> list[str]:
         n for n in lock.splitlines() if "://" in n or n.startswith(("-i", "--index", "--find"))
     ]
     return bare + named
+
+
+def imported(source: str) -> set[str]:
+    """Top-level names a module imports that are neither standard nor ours."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - {"headrace"}
+
+
+def undeclared(names: set[str], requirements: list[str]) -> list[str]:
+    """Imported names that no requirement brings by itself."""
+    declared = {canonicalize_name(Requirement(text).name) for text in requirements}
+    # An extra is asked for by name: redis[hiredis] brings hiredis.
+    declared |= {canonicalize_name(e) for text in requirements for e in Requirement(text).extras}
+    brings = packages_distributions()
+    return sorted(
+        name
+        for name in names
+        if not declared.intersection(map(canonicalize_name, brings.get(name, [name])))
+    )
+
+
+def test_every_import_is_declared():
+    """What the layers import is asked for by name, not left to what others happen to bring."""
+    asked = [*PROJECT["dependencies"], *(r for e in EXTRAS if e != "dev" for r in EXTRAS[e])]
+    files = [f for layer in LAYERS for f in (ROOT / layer).rglob("*.py")]
+    names = {name for file in files for name in imported(file.read_text("utf-8"))}
+
+    assert undeclared(names, asked) == []
+
+
+def test_undeclared_import_is_found():
+    """An import that only comes with another package is named."""
+    names = imported("def f():\n    import yarl, os\nfrom redis.asyncio import Redis\n")
+
+    assert undeclared(names, ["redis[hiredis]>=8"]) == ["yarl"]
+    assert undeclared({"hiredis"}, ["redis[hiredis]>=8"]) == []
 
 
 @pytest.mark.parametrize("name", INPUTS)
