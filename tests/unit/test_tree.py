@@ -50,7 +50,7 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.~$}-])/(?:ro" r"ot|wo" r"rk|ho" r"me/\w+|Us" r"ers/\w+)(?:/|\b)"
 )
 REGISTRY_HOST = re.compile(
-    r"pypi\." r"org|python" r"hosted\.org|repo1?\.maven\." r"\w+|maven\.apache\." r"org"
+    r"pypi\." r"org|python" r"hosted\.org|repo1?\.maven\." r"\w+"
     r"|npm" r"js\.org|crates\." r"io|proxy\.golang\." r"org|deb\.debian\." r"org"
 )  # fmt: skip
 
