@@ -47,7 +47,7 @@ _UNAVAILABLE_CODES = frozenset({
     "LOADING", "MASTERDOWN", "READONLY", "OOM", "BUSY", "MISCONF", "CLUSTERDOWN", "TRYAGAIN",
     "NOREPLICAS", "MOVED", "ASK",
 })  # fmt: skip
-_REFUSED_CODES = frozenset({"NOAUTH", "WRONGPASS", "NOPERM", "DENIED"})
+_REFUSED_CODES = frozenset({"NOAUTH", "AUTH", "WRONGPASS", "NOPERM", "DENIED"})
 _CODE = re.compile(r"(?:^|[\s:-])([A-Z]{3,})\b")
 
 _UNAVAILABLE: tuple[type[Exception], ...] = (
@@ -94,8 +94,11 @@ def store_error(place: str, error: Exception) -> HeadraceError | None:
 
 
 def _unavailable(place: str, error: Exception) -> StoreUnavailableError:
+    # A server that does not trust a client's certificate may hang up before it says so.
+    trust = ", and trusts our client certificate" if place.startswith("rediss") else ""
     return StoreUnavailableError(
-        f"the store at {place} did not answer: {_told(error)}; check that it runs and is reachable"
+        f"the store at {place} did not answer: {_told(error)}; "
+        f"check that it runs and is reachable{trust}"
     )
 
 
@@ -171,12 +174,14 @@ def address_of(settings: StoreSettings) -> Address:
         return _address(parts, scheme)
     except ValueError as error:
         raise SettingsError(
-            f"the store url {url!r} cannot be read: {error}; expected redis://host:port/db"
+            f"the store url {url!r} cannot be read: {error}; expected redis://host:port/db or unix:///path"
         ) from error
 
 
 def _address(parts: SplitResult, scheme: str) -> Address:
     if scheme == "unix":
+        if not parts.path:
+            raise ValueError("a path is missing")
         db = int(parse_qs(parts.query).get("db", ["0"])[0])
         return Address(f"unix://{parts.path}", (), parts.path, db, tls=False, cluster=False)
     db = int(parts.path.strip("/") or 0)
@@ -234,21 +239,36 @@ class Server:
                 answers = [await _answer(connection) for _ in commands]
         except BaseException as error:
             # Answers may still be on their way: nobody may read them from this connection.
-            await connection.disconnect(nowait=True)
+            await _drop(connection)
             if isinstance(error, Exception):
                 await self.close()
-                ours = store_error(self.place, error)
+                ours = store_error(self.place, self._timely(error))
                 if ours is not None:
                     raise ours from error
             raise
         self._idle.append(connection)
         return answers
 
+    def _timely(self, error: Exception) -> Exception:
+        """A bare time-out with the time in it."""
+        if isinstance(error, TimeoutError) and not str(error):
+            return TimeoutError(f"no answer within {self._timeout_s:g} s")
+        return error
+
     async def close(self) -> None:
         """Close the idle connections."""
         idle, self._idle = self._idle, []
         for connection in idle:
-            await connection.disconnect(nowait=True)
+            await _drop(connection)
+        await asyncio.sleep(0)  # sockets close in the loop's next turn, which may be its last
+
+
+async def _drop(connection: AbstractConnection) -> None:
+    """Close at once: no TLS farewell, which a server that hangs would never return."""
+    writer = connection._writer
+    await connection.disconnect(nowait=True)
+    if writer is not None:
+        writer.transport.abort()
 
 
 async def _answer(connection: AbstractConnection) -> Any:
