@@ -219,9 +219,9 @@ class Decoder:
             except TypeError:  # an explicit null
                 columns[:, place] = np.array(list(read(structs)), np.float64)
         absent: Bools = np.isnan(columns) & self._required
-        verdicts.mark("metric.missing", absent.any(axis=1))
+        verdicts.mark("metric.missing", np.logical_or.reduce(absent, axis=1))
         outside: Bools = (columns < self._low) | (columns > self._high)
-        verdicts.mark("metric.range", outside.any(axis=1))
+        verdicts.mark("metric.range", np.logical_or.reduce(outside, axis=1))
         columns += 0.0
         return columns
 

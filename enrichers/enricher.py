@@ -15,7 +15,7 @@ from headrace.schemas.batch import I64, EventBatch, RecordBatch
 from headrace.schemas.pipeline import Pipeline
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Enriched:
     """What became of a record batch; every record is exactly one of out, dead, late, repeated.
 

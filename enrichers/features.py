@@ -16,7 +16,7 @@ from headrace.schemas.block import I32, Labels
 from headrace.schemas.views import Column
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Featured:
     """The features of a batch, and what they change.
 

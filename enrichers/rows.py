@@ -111,4 +111,4 @@ def row_bytes(rows: Rows) -> list[bytes]:
 
 
 def _words(rows: Rows) -> I64:
-    return np.ascontiguousarray(rows).view(np.int64).reshape(len(rows), -1)
+    return np.ascontiguousarray(rows).view(np.int64).reshape(len(rows), rows.dtype.itemsize // 8)

@@ -98,9 +98,11 @@ def view_slices(columns: Sequence[Column]) -> dict[str, slice]:
     return {view: slice(found[0], found[-1] + 1) for view, found in places.items()}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class EnrichDelta:
     """What one batch changes in a partition's state; nothing is changed before `fold`.
+
+    It prints without its content, which may be personal.
 
     Attributes:
         state: The state it was made from.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headrace.enrichers.operators.operator import Field, Frame, Rows
+from headrace.enrichers.operators.operator import Field, Frame, Rows, columns
 from headrace.enrichers.runs import scan_blend
 from headrace.schemas.batch import F64
 
@@ -28,10 +28,10 @@ class Ewma:
     def __init__(
         self, places: Sequence[int], metrics: Sequence[int], alphas: Sequence[float]
     ) -> None:
-        self._places = list(places)
-        self._metrics = list(metrics)
+        self._places = columns(places)
+        self._metrics = columns(metrics)
         self._alphas = np.array(alphas, np.float64)
-        self.fields = (Field("ewma", "<f8", (len(self._places),), np.nan),)
+        self.fields = (Field("ewma", "<f8", (len(places),), np.nan),)
 
     def apply(self, rows: Rows, frame: Frame, out: F64) -> None:
         """Move the means."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.enrichers.operators.operator import Field, Frame, Rows
+from headrace.enrichers.operators.operator import Field, Frame, Rows, columns
 from headrace.schemas.batch import F64
 
 
@@ -19,8 +19,8 @@ class Raw:
     fields: tuple[Field, ...] = ()
 
     def __init__(self, places: Sequence[int], metrics: Sequence[int]) -> None:
-        self._places = list(places)
-        self._metrics = list(metrics)
+        self._places = columns(places)
+        self._metrics = columns(metrics)
 
     def apply(self, rows: Rows, frame: Frame, out: F64) -> None:
         """Copy the metrics."""

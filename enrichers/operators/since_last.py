@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headrace.enrichers.operators.operator import NEVER, Field, Frame, Rows
+from headrace.enrichers.operators.operator import NEVER, Field, Frame, Rows, columns
 from headrace.schemas.batch import F64
 
 
@@ -22,7 +22,7 @@ class SinceLast:
     fields = (Field("seen", "<i8", (), NEVER),)
 
     def __init__(self, places: Sequence[int]) -> None:
-        self._places = list(places)
+        self._places = columns(places)
 
     def apply(self, rows: Rows, frame: Frame, out: F64) -> None:
         """Compare event times."""

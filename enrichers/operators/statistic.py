@@ -31,11 +31,21 @@ class Statistic(Protocol):
             float64 (N, W).
         """
 
-    def open(self, tiles: F64) -> F64:
-        """Tiles (S, W) in the form that merges, float64 (S, V)."""
+    def fold(self, tiles: F64) -> F64:
+        """Merge tiles, the oldest first, and no other way: floats do not reassociate.
 
-    def merge(self, older: F64, newer: F64) -> F64:
-        """Two stretches of time in merging form as one; tiles merge oldest first."""
+        Args:
+            tiles: float64 (B, S, W), B tiles of each of S windows, oldest first; B >= 0.
 
-    def finish(self, window: F64, out: F64) -> None:
-        """Write the columns of `out` (N, F) from windows in merging form (N, V)."""
+        Returns:
+            float64 (P, S, K), the statistic's own merging form of each window.
+        """
+
+    def finish(self, rest: F64, newest: F64, out: F64) -> None:
+        """Merge each event's newest tile into the rest of its window, and write the columns.
+
+        Args:
+            rest: (P, N, K), of `fold`.
+            newest: float64 (N, W).
+            out: float64 (N, F), the features.
+        """

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headrace.enrichers.operators.operator import columns
 from headrace.enrichers.runs import Runs, scan
 from headrace.schemas.batch import F64
 
@@ -23,10 +24,10 @@ class Totals:
     name = "totals"
 
     def __init__(self, counts: Sequence[int], sums: Sequence[tuple[int, int]]) -> None:
-        self._counts = list(counts)
-        self._sums = [place for place, _ in sums]
-        self._metrics = [metric for _, metric in sums]
-        self.blank = np.zeros(1 + len(self._sums))
+        self._counts = columns(counts)
+        self._sums = columns([place for place, _ in sums])
+        self._metrics = columns([metric for _, metric in sums])
+        self.blank = np.zeros(1 + len(sums))
 
     def scan(self, runs: Runs, metrics: F64, carry: F64) -> F64:
         """The tile after each event: events, then sums."""
@@ -34,15 +35,13 @@ class Totals:
         steps[:, 1:] = np.nan_to_num(metrics[:, self._metrics], nan=0.0)
         return scan(np.add, runs, steps, carry)
 
-    def open(self, tiles: F64) -> F64:
-        """Totals merge as they are."""
-        return tiles
+    def fold(self, tiles: F64) -> F64:
+        """Add tiles; ``accumulate`` is sequential, ``sum`` is not."""
+        start = np.zeros((1, *tiles.shape[1:]))
+        return np.add.accumulate(np.concatenate((start, tiles)), axis=0)[-1:]
 
-    def merge(self, older: F64, newer: F64) -> F64:
-        """Older plus newer."""
-        return older + newer
-
-    def finish(self, window: F64, out: F64) -> None:
+    def finish(self, rest: F64, newest: F64, out: F64) -> None:
         """Write counts and sums."""
+        window = rest[0] + newest
         out[:, self._counts] = window[:, :1]
         out[:, self._sums] = window[:, 1:]

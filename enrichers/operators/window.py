@@ -31,6 +31,22 @@ class Stretches:
     last: I64
 
 
+@dataclass(slots=True)
+class Sources:
+    """Where B tiles of each stretch are, oldest first.
+
+    Attributes:
+        held: bool (B, S), the ring holds the tile.
+        slots: int64 (B, S), in this slot.
+        written: int64 (B, S), the batch's event that wrote it last before the stretch, as its
+            position among the groups by tile; -1 for none.
+    """
+
+    held: NDArray[np.bool_]
+    slots: I64
+    written: I64
+
+
 class Window:
     """Statistics over a sliding window of ``n`` tiles of event time, shared by many columns.
 
@@ -94,47 +110,41 @@ class Window:
             ring = rows[field]
             carry = np.where(held[:, None], ring[owners, slots], statistic.blank)
             after = statistic.scan(groups, metrics, carry)
-            rest = self._rest(ring, statistic, stretches, sources, after)
-            window = statistic.merge(rest[stretches.of], statistic.open(after[where]))
-            statistic.finish(window, out)
+            rest = _rest(ring, statistic, stretches, sources, after)
+            newest = after if in_order else after[where]
+            statistic.finish(rest[:, stretches.of], newest, out)
             ring[owners[kept], slots[kept]] = after[groups.ends[kept]]
         rows[self._tiles][owners[kept], slots[kept]] = tiles[kept]
 
-    def _rest(
-        self,
-        ring: F64,
-        statistic: Statistic,
-        stretches: Stretches,
-        sources: list[tuple[NDArray[np.bool_], I64, I64]],
-        after: F64,
-    ) -> F64:
-        """All but the newest tile of each stretch's window, merged oldest first."""
-        blank = np.broadcast_to(statistic.blank, (len(stretches.tile), len(statistic.blank)))
-        rest = statistic.open(blank)
-        for held, slots, position in sources:
-            tiles = np.where(held[:, None], ring[stretches.entity, slots], blank)
-            inside = np.flatnonzero(position >= 0)
-            tiles[inside] = after[position[inside]]
-            rest = statistic.merge(rest, statistic.open(tiles))
-        return rest
+    def _sources(self, rows: Rows, stretches: Stretches) -> Sources:
+        """Where each stretch finds the tiles of its window but its own."""
+        back = np.arange(self._span - 1, 0, -1)[:, None]
+        tile = stretches.tile - back
+        slots = tile % self._ring
+        held = rows[self._tiles][stretches.entity, slots] == tile
+        return Sources(held, slots, _Writers(stretches).find(tile))
 
-    def _sources(
-        self, rows: Rows, stretches: Stretches
-    ) -> list[tuple[NDArray[np.bool_], I64, I64]]:
-        """Where each stretch finds the tiles before its own, oldest first.
 
-        Returns:
-            For each of them: whether the ring holds it (bool (S,)), its slot (int64 (S,)), and the
-            position of the batch's event that wrote it last before the stretch, -1 for none.
-        """
-        writers = _Writers(stretches)
-        numbers = rows[self._tiles]
-        sources = []
-        for back in range(self._span - 1, 0, -1):
-            tile = stretches.tile - back
-            slots = tile % self._ring
-            sources.append((numbers[stretches.entity, slots] == tile, slots, writers.find(tile)))
-        return sources
+_CELLS_AT_ONCE = 1 << 21
+"""Tiles are gathered in pieces of at most this many numbers (16 MiB)."""
+
+
+def _rest(
+    ring: F64, statistic: Statistic, stretches: Stretches, sources: Sources, after: F64
+) -> F64:
+    """All but the newest tile of each stretch's window, merged: (P, S, K)."""
+    cells = max(1, len(sources.slots)) * len(statistic.blank)
+    step = max(1, _CELLS_AT_ONCE // cells)
+    parts = []
+    for start in range(0, len(stretches.tile), step):
+        part = np.s_[:, start : start + step]
+        tiles = ring[stretches.entity[start : start + step], sources.slots[part]]
+        tiles[~sources.held[part]] = statistic.blank
+        written = sources.written[part]
+        if (written >= 0).any():
+            tiles[written >= 0] = after[written[written >= 0]]
+        parts.append(statistic.fold(tiles))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def _edges(entity: I64, tile: I64) -> NDArray[np.bool_]:
@@ -166,15 +176,15 @@ class _Writers:
         """Where each stretch's entity last wrote a tile before it; -1 where this batch did not.
 
         Args:
-            tile: int64 (S,), the tile each stretch asks for.
+            tile: int64 (B, S), the tiles each stretch asks for.
 
         Returns:
-            int64 (S,), positions among the groups by tile.
+            int64 (B, S), positions among the groups by tile.
         """
         place = np.searchsorted(self._tiles, tile)
         known = self._tiles[np.minimum(place, len(self._tiles) - 1)] == tile
         if not known.any():
-            return np.full(self._count, -1)
+            return np.full(tile.shape, -1)
         wanted = self._base + place
         at = np.searchsorted(self._keys, wanted * self._count + self._sequence) - 1
         found = known & (at >= 0) & (self._keys[at] // self._count == wanted)

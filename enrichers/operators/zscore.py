@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headrace.enrichers.operators.operator import Field, Frame, Rows
+from headrace.enrichers.operators.operator import Field, Frame, Rows, columns
 from headrace.enrichers.runs import scan, scan_blend, scan_decay
 from headrace.schemas.batch import F64
 
@@ -38,11 +38,11 @@ class Zscore:
         alphas: Sequence[float],
         warm_ups: Sequence[int],
     ) -> None:
-        self._places = list(places)
-        self._metrics = list(metrics)
+        self._places = columns(places)
+        self._metrics = columns(metrics)
         self._alphas = np.array(alphas, np.float64)
         self._warm_ups = np.array(warm_ups, np.float64)
-        shape = (len(self._places),)
+        shape = (len(places),)
         self.fields = (
             Field("z_count", "<f8", shape, 0.0),
             Field("z_mean", "<f8", shape, np.nan),
