@@ -52,66 +52,112 @@ def _known(owner: type | None, name: str) -> bool:
     return hasattr(owner, name) or (code is not None and name in code.co_names)
 
 
-class Columns:
-    """Columns under construction: record objects now, arrays and lists once at the end."""
+class GapError(Exception):
+    """Records are missing within a record batch: read the response again, exactly."""
 
-    __slots__ = ("_log_times", "_offsets", "_rows", "_span")
+
+class Columns:
+    """Columns under construction.
+
+    The loops keep no record object: thousands of live ones would set the cyclic garbage
+    collector going, which doubles the cost of all this.
+    """
+
+    __slots__ = ("_headers", "_keys", "_log_times", "_offsets", "_values")
 
     def __init__(self) -> None:
-        self._rows: list[Any] = []
+        self._values: list[bytes | None] = []
+        self._keys: list[bytes | None] = []
         self._offsets: list[I64] = []
         self._log_times: list[I64] = []
-        self._span: list[int] = []
+        self._headers: list[tuple[int, Headers]] = []
 
     def add(self, batch: Any, from_offset: int) -> None:
-        """Append the records of one record batch at or above `from_offset`."""
-        rows = list(batch)
-        modern = type(batch) is DefaultRecordBatch
-        first = batch.base_offset if modern else -1
-        if not modern or first < from_offset:
-            rows = [row for row in rows if row.offset >= from_offset]
-        if not rows:
+        """Append the records of one record batch at or above `from_offset`.
+
+        Raises:
+            GapError: Its offsets cannot be told from its head; `add_exactly` a fresh copy of it.
+        """
+        if type(batch) is not DefaultRecordBatch:
+            self.add_exactly(batch, from_offset)
             return
-        count = len(rows)
-        # As many records as offsets: no gap, so the column needs no look at the records.
-        if modern and first >= from_offset and batch.next_offset - first == count:
-            self._extend_span(first, first + count)
-        else:
-            self._end_span()
-            self._offsets.append(np.array([row.offset for row in rows], np.int64))
-        if modern and batch.timestamp_type == 1:
-            self._log_times.append(np.full(count, batch.max_timestamp, np.int64))
-        else:
-            self._log_times.append(np.array([row.timestamp for row in rows], np.int64))
-        self._rows += rows
+        start, base = len(self._values), batch.base_offset
+        logged = batch.timestamp_type == 1
+        last, times = self._append_logged(batch) if logged else self._append_created(batch)
+        count = len(self._values) - start
+        if not count:
+            return
+        if last - base + 1 != count:
+            raise GapError
+        early = min(max(0, from_offset - base), count)
+        if early:
+            self._drop_early(start, early)
+        if early == count:
+            return
+        if logged:
+            times = np.full(count, batch.max_timestamp, np.int64)
+        self._offsets.append(np.arange(base + early, last + 1, dtype=np.int64))
+        self._log_times.append(np.array(times[early:], np.int64))
 
-    def _extend_span(self, first: int, stop: int) -> None:
-        if self._span and self._span[1] == first:
-            self._span[1] = stop
-        else:
-            self._end_span()
-            self._span = [first, stop]
+    def _append_logged(self, batch: Any) -> tuple[int, list[int] | I64]:
+        value, key, headers = self._values.append, self._keys.append, self._headers
+        row = None
+        for row in batch:
+            value(row.value)
+            key(row.key)
+            if row.headers:
+                headers.append((len(self._values) - 1, row.headers))
+        return (-1 if row is None else row.offset), []
 
-    def _end_span(self) -> None:
-        if self._span:
-            self._offsets.append(np.arange(self._span[0], self._span[1], dtype=np.int64))
-            self._span = []
+    def _append_created(self, batch: Any) -> tuple[int, list[int] | I64]:
+        value, key, headers = self._values.append, self._keys.append, self._headers
+        times: list[int] = []
+        time = times.append
+        row = None
+        for row in batch:
+            value(row.value)
+            key(row.key)
+            time(row.timestamp)
+            if row.headers:
+                headers.append((len(self._values) - 1, row.headers))
+        return (-1 if row is None else row.offset), times
+
+    def _drop_early(self, start: int, early: int) -> None:
+        del self._values[start : start + early]
+        del self._keys[start : start + early]
+        self._headers = [
+            (row if row < start else row - early, headers)
+            for row, headers in self._headers
+            if not start <= row < start + early
+        ]
+
+    def add_exactly(self, batch: Any, from_offset: int) -> None:
+        """As `add`, for any batch: with gaps in its offsets, or of an old format."""
+        rows = [row for row in batch if row.offset >= from_offset]
+        start = len(self._values)
+        self._values += [row.value for row in rows]
+        self._keys += [row.key for row in rows]
+        self._headers += [(start + i, row.headers) for i, row in enumerate(rows) if row.headers]
+        self._offsets.append(np.array([row.offset for row in rows], np.int64))
+        self._log_times.append(np.array([row.timestamp for row in rows], np.int64))
 
     def build(self, tp: TopicPartition) -> RecordBatch | None:
         """The batch, or None when no record was left."""
-        rows = self._rows
-        if not rows:
+        if not self._values:
             return None
-        self._end_span()
-        headers = [row.headers for row in rows]
+        headers: list[Headers] | None = None
+        if self._headers:
+            headers = [()] * len(self._values)
+            for row, found in self._headers:
+                headers[row] = found
         return RecordBatch(
             tp.topic,
             tp.partition,
             _one(self._offsets),
             _one(self._log_times),
-            [row.key for row in rows],
-            [row.value for row in rows],
-            headers if any(headers) else None,
+            self._keys,
+            self._values,
+            headers,
         )
 
 
@@ -119,17 +165,20 @@ def _one(parts: list[I64]) -> I64:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def read_partition(tp: TopicPartition, found: Any) -> RecordBatch | None:
+def read_partition(tp: TopicPartition, found: Any, *, exact: bool) -> RecordBatch | None:
     """All records of one fetched partition.
 
     Args:
         tp: The partition.
         found: aiokafka's `PartitionRecords`; read to its end, its `next_fetch_offset` moved.
+        exact: Look at each record's offset (a sixth slower); else GapError where that is needed.
 
     Raises:
+        GapError: The log has gaps within record batches; fetch again and read exactly.
         CorruptRecordException: A checksum is wrong; nothing of the response may be used.
     """
     columns = Columns()
+    add = columns.add_exactly if exact else columns.add
     records = found._records
     committed_only = found._isolation_level == _fetcher.READ_COMMITTED
     while records.has_next():
@@ -138,7 +187,7 @@ def read_partition(tp: TopicPartition, found: Any) -> RecordBatch | None:
             raise CorruptRecordException(f"checksum of {tp.topic}[{tp.partition}]")
         aborted = committed_only and batch.producer_id is not None and _aborted(found, batch)
         if not aborted and not batch.is_control_batch:
-            columns.add(batch, found.next_fetch_offset)
+            add(batch, found.next_fetch_offset)
         found.next_fetch_offset = batch.next_offset
     return columns.build(tp)
 

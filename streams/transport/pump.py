@@ -52,6 +52,7 @@ class Pump:
         self._out_of_range = out_of_range
         self._flows: dict[TopicPartition, Flow] = {}
         self._corrupt: Counter[TopicPartition] = Counter()
+        self._exact: set[TopicPartition] = set()
 
     def hold_all(self) -> None:
         """Forget all partitions; what is assigned now is not fetched until `open`."""
@@ -148,7 +149,10 @@ class Pump:
         records = found._partition_records
         size = records._records.size_in_bytes()
         try:
-            batch = columnar.read_partition(tp, records)
+            batch = columnar.read_partition(tp, records, exact=tp in self._exact)
+        except columnar.GapError:
+            self._exact.add(tp)  # a compacted log: fetched again, and read exactly from now on
+            return None
         except CorruptRecordException as error:
             self._corrupt[tp] += 1
             if self._corrupt[tp] >= _CORRUPT_TRIES:
