@@ -40,6 +40,9 @@ DOORS = {
     "skl2onnx": (),
 }
 
+# Holds no code: its folder has no Python of its own, so only package-data is installed.
+EXAMPLES = "headrace.examples"
+
 CAP_LINES = 400
 BANNED = re.compile(r"utils?|helpers?|common|manager|base_\w+|misc")
 # The Open Inference Protocol's server is called by its protocol.
@@ -191,12 +194,28 @@ def broken(rule) -> list[str]:
 
 def test_every_package_is_listed():
     """A folder that holds Python and is not listed would be missing from the wheel only."""
-    assert set(settings(ROOT)["packages"]) == packages(ROOT)
+    assert set(settings(ROOT)["packages"]) == packages(ROOT) | {EXAMPLES}
 
 
 def test_every_data_file_is_declared():
     """A data file that is not declared would be missing from the wheel only."""
     refuse(undeclared_data(ROOT, settings(ROOT)["package-data"], committed(ROOT)))
+
+
+def test_examples_are_installed_whole():
+    """Every file that an example's pipeline names is declared, and none of its scripts."""
+    patterns = settings(ROOT)["package-data"][EXAMPLES]
+    for file in sorted(ROOT.glob("examples/*/pipeline.toml")):
+        flow = tomllib.loads(file.read_text("utf-8"))
+        named = [
+            flow["model"]["file"],
+            flow["model"].get("golden"),
+            flow.get("devices", {}).get("file"),
+        ]
+        for path in (file, *(file.parent / name for name in named if name)):
+            assert path.is_file()
+            assert any(path.match(f"examples/{pattern}") for pattern in patterns), path
+    assert list(ROOT.glob("examples/*.py")) == []
 
 
 def test_no_package_makes_headrace_a_regular_one():
