@@ -137,11 +137,8 @@ class Batcher:
 
     async def _answer(self, joined: list[_Caller]) -> None:
         """One call for all of them; if it fails, one for each."""
-        whole = joined[0].rows
-        if len(joined) > 1:
-            whole = np.concatenate([caller.rows for caller in joined])
         try:
-            outputs = await self._call(whole)
+            outputs = await self._call([caller.rows for caller in joined])
         # A task boundary: whatever the model raises is an answer, to be told to its callers.
         except Exception as error:  # noqa: BLE001
             if len(joined) == 1:
@@ -159,7 +156,8 @@ class Batcher:
                 caller.answer.set_result(outputs[start:stop])
             start = stop
 
-    async def _call(self, rows: Rows) -> F32:
+    async def _call(self, parts: list[Rows]) -> F32:
+        rows = np.concatenate(parts) if len(parts) > 1 else parts[0]
         began = time.monotonic()
         loop = asyncio.get_running_loop()
         outputs = await loop.run_in_executor(self._executor, self._run, rows)

@@ -130,14 +130,14 @@ def read_signature(session: Session, pipeline: Pipeline) -> Signature:
     Raises:
         ModelError: the model takes other inputs or lacks an output. Fatal.
     """
+    columns = pipeline.model_inputs
+    feeds = _feeds(session, columns)
     outputs = pipeline.model.outputs
     score = _score_output(session, outputs.score)
     picks = [Pick(score, outputs.column)]
     named = [outputs.confidence] if outputs.confidence else []
     named += outputs.values.values()
     picks += [Pick(_output(session, n, _VALUE_TYPES).name, outputs.column) for n in named]
-    columns = pipeline.model_inputs
-    feeds = _feeds(session, columns)
     return Signature(len(columns), feeds, tuple(picks), pipeline.model.missing)
 
 

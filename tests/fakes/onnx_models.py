@@ -191,7 +191,7 @@ def pipeline(metrics=4, *, file="model.onnx", **parts) -> Pipeline:
     tree = {
         "name": "press",
         "input": {"metrics": {f"m{i}": {} for i in range(metrics)}},
-        "views": {"v": {"features": [{"op": "raw", "metrics": ["*"]}]}},
+        "views": {"v": {"features": [{"op": "raw", "metrics": ["*"], "name": "{metric}"}]}},
         "model": {"file": file},
     }
     for name, part in parts.items():
