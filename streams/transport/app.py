@@ -159,3 +159,7 @@ class StageApp(faust.App):
     async def crash(self, reason: BaseException) -> None:
         """End the stage with `reason`; `StageTransport.run` raises it, so nothing is logged."""
         self.fail(reason)
+
+    def _crash(self, reason: BaseException) -> None:
+        # A service below that crashed marks the app by this and nothing else.
+        self.fail(reason)

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from headrace.streams.transport.app import StageApp
     from headrace.streams.transport.stage import StageHandler
 
-# A batch waits at most this long beyond its bound for a pause to be noticed.
+# What cut-off bodies get to end, and what the commit of a revocation may take.
 _CUT_OFF_S = 1.0
+_LAST_COMMIT_S = 3.0
 
 
 class BatchMessage(ConsumerMessage):
@@ -77,6 +78,7 @@ class StageConsumer(driver.Consumer):
         self._wake = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._committing = asyncio.Lock()
+        self._giving_up = asyncio.Lock()
         self._starts: dict[Partition, int] = {}
         self._owned: frozenset[Partition] = frozenset()
         self.expired: Counter[Partition] = Counter()
@@ -166,7 +168,10 @@ class StageConsumer(driver.Consumer):
     # --- commit ---------------------------------------------------------------------------
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Commit every finished prefix; called by Faust's commit timer, and at the end."""
+        """Commit every finished prefix; called by Faust's commit timer."""
+        return await self._commit_finished()
+
+    async def _commit_finished(self, within_s: float | None = None) -> bool:
         async with self._committing:
             due = {
                 partition: offset
@@ -176,7 +181,7 @@ class StageConsumer(driver.Consumer):
             if not due or self.halted:
                 return False
             try:
-                await self.commit_offsets(due)
+                await self.commit_offsets(due, within_s=within_s)
             except RetryableError as error:
                 log.info("commit: %s", error)
                 return False
@@ -185,7 +190,9 @@ class StageConsumer(driver.Consumer):
                 return False
         return True
 
-    async def commit_offsets(self, offsets: dict[Partition, int]) -> None:
+    async def commit_offsets(
+        self, offsets: dict[Partition, int], *, within_s: float | None = None
+    ) -> None:
         """Commit these offsets now, under the group's current generation.
 
         Raises:
@@ -198,7 +205,8 @@ class StageConsumer(driver.Consumer):
                 "commit after a fatal error; the stage is ending, drop the work"
             )
         flows = {partition: self._flows.get(partition) for partition in offsets}
-        await self._thread.ask(self._thread.commit_offsets(offsets), tried="commit")
+        request = self._thread.commit_offsets(offsets)
+        await self._thread.ask(request, tried="commit", within_s=within_s)
         self.committed_at = time.monotonic()
         for partition, offset in offsets.items():
             flow = flows[partition]
@@ -228,7 +236,11 @@ class StageConsumer(driver.Consumer):
         await self.give_up()
 
     async def give_up(self) -> None:
-        """As above, bounded by `shutdown_s` for the work and the request timeout for the commit."""
+        """As above, bounded: `shutdown_s` for the work, then 3 s for the commit."""
+        async with self._giving_up:  # a stop may come while a revocation is under way
+            await self._give_up()
+
+    async def _give_up(self) -> None:
         partitions, self._owned = self._owned, frozenset()
         self._turns.clear()
         for flow in self._flows.values():
@@ -240,7 +252,7 @@ class StageConsumer(driver.Consumer):
             self._opening = None
         if partitions:
             await self._bounded(self._finish(partitions))
-            await self.commit()
+            await self._commit_finished(within_s=_LAST_COMMIT_S)
         for flow in self._flows.values():
             flow.close()
         self._flows.clear()
@@ -305,16 +317,17 @@ class StageConsumer(driver.Consumer):
 
     async def _locate(self, partitions: frozenset[Partition]) -> list[Flow]:
         ranges = await self.log_ranges(partitions)
+        order = sorted(partitions)
         flows = []
-        for partition in sorted(partitions):
-            committed = await self.committed(partition)
+        offsets = await asyncio.gather(*(self.committed(partition) for partition in order))
+        for partition, committed in zip(order, offsets, strict=True):
             begin, end = ranges[partition]
             position = self._starts.get(partition, committed)
             if position is None:
                 position = end if self.options.start == "latest" else begin
-            flows.append(
-                self._new_flow(partition, self._in_log(partition, position, begin), committed)
-            )
+            flow = self._new_flow(partition, self._in_log(partition, position, begin), committed)
+            flow.end = end
+            flows.append(flow)
         return flows
 
     def _in_log(self, partition: Partition, position: int, begin: int) -> int:

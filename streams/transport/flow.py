@@ -76,13 +76,14 @@ class Piece:
 class Flow:
     """One partition during one assignment. Not thread-safe except where said.
 
-    `arrived_*` and `bus_paused` are written by the bus thread only, `taken_*` by the event loop
+    `arrived_*`, `end` and `bus_paused` are written by the bus thread only, `taken_*` by the loop
     only, so that either side can read how much is held without a lock.
 
     Attributes:
         partition: Topic and partition number.
         position: Offset up to which everything is finished: what may be committed.
         read: Offset up to which records have arrived here; fetching begins there.
+        end: Offset after the log's last readable record, as of the last fetch that found some.
         committed: Offset last committed, or found committed at the start.
         closing: Nothing new is begun; what has begun may still be finished.
         closed: The partition was given up.
@@ -111,6 +112,7 @@ class Flow:
         self.not_before = 0.0
         self.arrived_rows = self.arrived_bytes = self.taken_rows = self.taken_bytes = 0
         self.bus_paused = False
+        self.end = position
         self._batch_rows, self._max_in_flight, self._held_bytes = (
             batch_rows,
             max_in_flight,

@@ -33,6 +33,7 @@ class Pump:
 
     Args:
         consumer: The started client.
+        read_committed: The end of a log is its last stable offset.
         columnar: Walk record batches (`columnar.read_partition`) rather than use `getmany`.
         deliver: Takes what was fetched, called with a non-empty list.
         out_of_range: Takes partitions whose position is outside the log.
@@ -43,11 +44,13 @@ class Pump:
         consumer: AIOKafkaConsumer[Any, Any],
         *,
         columnar: bool,
+        read_committed: bool,
         deliver: Callable[[Fetched], None],
         out_of_range: Callable[[list[Partition]], None],
     ) -> None:
         self._consumer = consumer
         self._columnar = columnar
+        self._committed_only = read_committed
         self._deliver = deliver
         self._out_of_range = out_of_range
         self._flows: dict[TopicPartition, Flow] = {}
@@ -55,9 +58,14 @@ class Pump:
         self._exact: set[TopicPartition] = set()
 
     def hold_all(self) -> None:
-        """Forget all partitions; what is assigned now is not fetched until `open`."""
+        """Forget all partitions; what is assigned now is not fetched until `open`.
+
+        Each gets a position, or the client would ask the group for one again and again.
+        """
         self._flows = {}
-        self._consumer.pause(*self._consumer.assignment())
+        for tp in self._consumer.assignment():
+            self._consumer.pause(tp)
+            self._consumer.seek(tp, 0)
 
     def open(self, flow: Flow) -> None:
         """Start fetching a partition at the flow's position."""
@@ -140,7 +148,7 @@ class Pump:
         try:
             found.check_raise()
         except NoOffsetForPartitionError:
-            return False  # asked before `open` gave it a position
+            return False  # asked in the moment before it was given a position
         except OffsetOutOfRangeError:
             return tp in self._flows
         return False
@@ -165,6 +173,7 @@ class Pump:
             return None
         self._corrupt.pop(tp, None)
         found._update_position()
+        self._flows[tp].end = self._end(tp) or records.next_fetch_offset
         # Its unused generator refers back to it: unbroken, the cycle would hold the response's
         # bytes until the next full garbage collection.
         records._records_iterator = None
@@ -178,6 +187,13 @@ class Pump:
         if flow.full:
             self.pause(flow)
         return piece
+
+    def _end(self, tp: TopicPartition) -> int | None:
+        client = self._consumer
+        end: int | None = (
+            client.last_stable_offset(tp) if self._committed_only else client.highwater(tp)
+        )
+        return end
 
     async def _next_records(self) -> Fetched:
         try:
@@ -194,6 +210,7 @@ class Pump:
             if flow is not None and records:
                 size = sum(len(record.value or b"") + len(record.key or b"") for record in records)
                 piece = Piece(columnar.from_records(tp, records), size)
+                flow.end = self._end(tp) or piece.records.next
                 fetched.append((flow, self._arrived(flow, piece)))
         return fetched
 

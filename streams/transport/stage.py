@@ -17,7 +17,7 @@ from headrace.streams.transport.options import Partition, StageOptions, log
 __all__ = ["Delivered", "Partition", "StageHandler", "StageTransport"]
 
 # What leaving the group and closing the connections may take beyond `shutdown_s`.
-_LEAVE_S = 5.0
+_LEAVE_S = 8.0
 
 
 class StageHandler(Protocol):
@@ -102,6 +102,7 @@ class StageTransport:
         self._handler = handler
         self._app: StageApp | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._stop_asked = False
 
     async def run(self) -> None:
         """Join the group and hand batches over until `stop` or `fail`.
@@ -113,6 +114,8 @@ class StageTransport:
             FatalError: What `fail` was given, or what the stage or Faust ended with.
         """
         self._ended = asyncio.get_running_loop().create_future()
+        if self._stop_asked:
+            return
         self._app = StageApp(self.options, self._handler, self.fail)
         starting = asyncio.create_task(self._app.start())
         try:
@@ -145,6 +148,7 @@ class StageTransport:
 
         Returns at once; `run` returns when it is over.
         """
+        self._stop_asked = True
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
@@ -235,10 +239,9 @@ class StageTransport:
         """Records written and not finished yet, of each open partition; as of the last fetch."""
         if self._app is None:
             return {}
-        consumer = self._consumer()
         return {
-            partition: max(0, consumer.thread.end(partition) - flow.position)
-            for partition, flow in consumer.flows.items()
+            partition: max(0, flow.end - flow.position)
+            for partition, flow in self._consumer().flows.items()
         }
 
     @property

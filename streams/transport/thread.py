@@ -130,7 +130,13 @@ class BusThread(driver.AIOKafkaConsumerThread):
         def out_of_range(lost: list[Partition]) -> None:
             loop.call_soon_threadsafe(consumer.on_out_of_range, lost)
 
-        self.pump = Pump(client, columnar=self.columnar, deliver=deliver, out_of_range=out_of_range)
+        self.pump = Pump(
+            client,
+            columnar=self.columnar,
+            read_committed=self.options.read_committed,
+            deliver=deliver,
+            out_of_range=out_of_range,
+        )
         self._fetching = asyncio.create_task(self._fetch())
 
     async def _fetch(self) -> None:
@@ -172,8 +178,10 @@ class BusThread(driver.AIOKafkaConsumerThread):
             self._thread_running.set_exception(reason)
         self.consumer.fail(reason)
 
-    async def ask(self, request: Coroutine[Any, Any, T], *, tried: str) -> T:
-        """Run a client request in this thread.
+    async def ask(
+        self, request: Coroutine[Any, Any, T], *, tried: str, within_s: float | None = None
+    ) -> T:
+        """Run a client request in this thread; `within_s` is less than the usual time for it.
 
         Raises:
             BusUnavailableError: No answer in time, or the thread has ended.
@@ -184,7 +192,8 @@ class BusThread(driver.AIOKafkaConsumerThread):
             raise BusUnavailableError(f"{tried} came after the bus was left; start the stage again")
         future = asyncio.run_coroutine_threadsafe(request, self.thread_loop)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self.options.ask_s)
+            limit = self.options.ask_s if within_s is None else within_s
+            return await asyncio.wait_for(asyncio.wrap_future(future), limit)
         except Exception as error:  # door to aiokafka: every cause is translated
             raise translate(error, tried=tried) from error
 
@@ -192,14 +201,6 @@ class BusThread(driver.AIOKafkaConsumerThread):
         """Run a plain function in this thread, soon."""
         if self._consumer is not None and not self.thread_loop.is_closed():
             self.thread_loop.call_soon_threadsafe(call, *args)
-
-    def end(self, partition: Partition) -> int:
-        """The offset after the last readable record, as of the last fetch; 0 before it."""
-        client, tp = self._consumer, TopicPartition(*partition)
-        if client is None or tp not in client.assignment():
-            return 0
-        read_committed = self.options.read_committed
-        return (client.last_stable_offset(tp) if read_committed else client.highwater(tp)) or 0
 
     async def commit_offsets(self, offsets: dict[Partition, int]) -> None:
         """Commit under the group's current generation. Runs in this thread."""

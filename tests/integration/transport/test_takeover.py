@@ -26,19 +26,9 @@ Spans = dict[int, list[tuple[int, int]]]
 
 @contextmanager
 def worker(bus: Bus, topic: str, ledger: Path, pace_s: float) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-W",
-            "error",
-            str(_WORKER),
-            bus.address,
-            "embedded" if bus.embedded else "kafka",
-            topic,
-            str(ledger),
-            str(pace_s),
-        ]
-    )
+    kind = "embedded" if bus.embedded else "kafka"
+    command = [sys.executable, "-W", "error", str(_WORKER), bus.address, kind, topic]
+    process = subprocess.Popen([*command, str(ledger), str(pace_s)])
     try:
         yield process
     finally:

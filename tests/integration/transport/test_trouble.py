@@ -1,0 +1,85 @@
+"""A broker that goes away, a stop at a bad moment, and a crash inside Faust."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from integration.transport import services
+from integration.transport.harness import Bus, Recorder, running, until
+
+from headrace.schemas.errors import FatalError
+from headrace.streams.transport.consumer import StageConsumer
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+async def test_broker_restart_is_waited_out() -> None:
+    """While the broker is away the stage goes on trying; afterwards nothing is missing."""
+    with services.restartable_kafka() as broker:
+        bus = Bus(broker.address, embedded=False)
+        topic = await bus.topic(2)
+        await bus.fill(topic, [500, 500])
+        seen = Recorder()
+        stage = bus.stage(topic, seen)
+        async with running(stage) as run:
+            await until(lambda: seen.total == 1000, "the records before")
+            await asyncio.to_thread(broker.restart)
+            await bus.fill(topic, [300, 300])
+            await until(
+                lambda: (
+                    all(len(set(v)) == 500 for v in seen.values.values())
+                    and sum(map(len, map(set, seen.offsets.values()))) == 1600
+                ),
+                "the records after",
+            )
+            assert not run.done()
+        assert {p: sorted(set(o)) for p, o in seen.offsets.items()} == {
+            0: list(range(800)),
+            1: list(range(800)),
+        }
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2, 0.5])
+async def test_stop_at_any_moment_of_the_start(either_bus: Bus, after_s: float) -> None:
+    """A stop before, during or right after the start ends run() promptly and without an error."""
+    topic = await either_bus.topic(1)
+    stage = either_bus.stage(topic, Recorder())
+    run = asyncio.create_task(stage.run())
+    await asyncio.sleep(after_s)
+    started = time.monotonic()
+    await stage.stop()
+    await asyncio.wait_for(run, 10)
+    assert time.monotonic() - started < 5
+
+
+async def test_a_crash_within_faust_is_one_fatal_error(
+    transport_kafka: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service of the app that dies ends run() with a FatalError of one line."""
+
+    async def broken(self: StageConsumer) -> bool:
+        raise KeyError("secret")
+
+    topic = await transport_kafka.topic(1)
+    await transport_kafka.fill(topic, [10])
+    monkeypatch.setattr(StageConsumer, "commit", broken)
+    with pytest.raises(FatalError, match="KeyError") as raised:
+        await asyncio.wait_for(transport_kafka.stage(topic, Recorder()).run(), 20)
+    assert "secret" not in str(raised.value)
+
+
+async def test_cancelled_run_leaves_the_group(transport_kafka: Bus) -> None:
+    """Cancelling run() finishes and commits as a stop does."""
+    topic = await transport_kafka.topic(1)
+    await transport_kafka.fill(topic, [10])
+    seen = Recorder()
+    run = asyncio.create_task(transport_kafka.stage(topic, seen, commit_interval_s=30.0).run())
+    await until(lambda: seen.total == 10, "all records")
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert await transport_kafka.committed(f"g-{topic}", topic, 1) == [10]
