@@ -49,7 +49,8 @@ class Change:
             last_times = _pick(before, times, rows["last_time"][runs.group])
             elapsed_s = (times - np.where(last_times == NEVER, times, last_times)) / 1000.0
             moved = elapsed_s > 0
-            rate = np.where(moved, delta / np.where(moved, elapsed_s, 1.0), 0.0 * delta)
+            rate = np.where(moved, delta / np.where(moved, elapsed_s, 1.0), 0.0)
+            rate[np.isnan(delta)] = np.nan
             for place, column in self._rates:
                 out[:, place] = rate[:, column]
             rows["last_time"] = _pick(latest[runs.ends], times, rows["last_time"])

@@ -63,8 +63,8 @@ class Zscore:
         spread = np.sqrt(runs.before(variances, rows["z_var"]))
         known = runs.before(counts, rows["z_count"]) >= self._warm_ups
         known &= spread > FLAT * np.abs(mean)
-        score = np.where(known, distance / np.where(known, spread, 1.0), 0.0 * values)
-        out[:, self._places] = score
+        score = np.where(known, distance / np.where(known, spread, 1.0), 0.0)
+        out[:, self._places] = np.where(np.isnan(values), np.nan, score)
         rows["z_count"] = counts[runs.ends]
         rows["z_mean"] = means[runs.ends]
         rows["z_var"] = variances[runs.ends]

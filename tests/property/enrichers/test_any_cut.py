@@ -1,0 +1,162 @@
+"""However a log is cut into batches, features, verdicts and state are the same, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import enrich_world as world
+from fakes.enrich_reference import Reference
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.enrichers import runs
+from headrace.enrichers.enricher import Enricher
+from headrace.enrichers.operators import totals
+from headrace.schemas.batch import F64, RecordBatch
+
+PIPELINE = world.pipeline()
+BROKEN = (
+    None,
+    b"",
+    b"{",
+    b"[]",
+    b"\xff\xfe",
+    b'{"id":"x","device_id":"d0","time":"2026-11-21T10:00:00Z","metrics":{"load":NaN}}',
+    b'{"id":"x","device_id":"d0","time":"2026-11-21T10:00:00Z","metrics":{"load":1e999}}',
+    b'{"id":"x","device_id":"d0","time":"2026-11-21T10:00:00Z","metrics":{"load":true}}',
+    b'{"id":"x","device_id":"d0","time":"2026-11-21T10:00:00Z","metrics":{"heat":1}}',
+    b'{"id":"x","device_id":"d0","time":"2026-11-21T10:00:00Z","metrics":{"load":2e9}}',
+    b'{"id":"x","device_id":"d0","time":"2026-02-30T10:00:00Z","metrics":{"load":1}}',
+    b'{"id":"x","device_id":"d0","time":"2036-11-21T10:00:00Z","metrics":{"load":1}}',
+    b'{"id":"x","device_id":"","time":"2026-11-21T10:00:00Z","metrics":{"load":1}}',
+    b'{"id":"x","device_id":"d0","metrics":{"load":1}}',
+)
+NUMBERS = st.one_of(
+    st.floats(-100, 100), st.sampled_from([0.0, -0.0, 0.1, 1e8 + 0.1, -1e8, 5e-324, 71.25])
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> RecordBatch:
+    """Records of a few devices: mostly in order, some late, repeated, missing values or broken."""
+    values: list[bytes | None] = []
+    ids: list[bytes] = []
+    clock = world.START_MS
+    for number in range(draw(st.integers(1, 30))):
+        kind = draw(st.integers(0, 19))
+        if kind == 0:
+            values.append(draw(st.sampled_from(BROKEN)))
+        elif kind == 1 and ids:
+            values.append(draw(st.sampled_from(ids)))
+        else:
+            clock += draw(st.sampled_from([0, 1, 37, 400, 1000, 2500, 16_000]))
+            back = draw(st.sampled_from([0, 0, 0, 0, 500, 1500, 5000, 5001]))
+            name = f"e{draw(st.integers(0, number)) if kind == 2 else number}"
+            metrics: dict[str, Any] = {"load": draw(NUMBERS)}
+            if kind > 5:
+                metrics["heat"] = draw(NUMBERS) if kind > 6 else None
+            device = f"d{draw(st.integers(0, 3))}"
+            ids.append(world.event(name, device, clock - back, **metrics))
+            values.append(ids[-1])
+    return world.batch(values, first=draw(st.integers(0, 3)))
+
+
+places = st.lists(st.integers(0, 30), max_size=12)
+
+
+upsets = st.lists(
+    st.tuples(st.integers(0, 30), st.sampled_from(["restart", "rewrite", "repeat"])), max_size=6
+)
+
+
+@given(logs(), places, upsets)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_cut_gives_the_same(
+    records: RecordBatch, cuts: list[int], upsets: list[tuple[int, str]]
+) -> None:
+    """Any cut, with state saved, loaded or a batch dropped anywhere, gives the same bits."""
+    cuts = [*cuts, *(place for place, _ in upsets)]
+    world.check_cuts(Enricher(PIPELINE), records, cuts, upsets)
+
+
+@given(logs(), places)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_it_is_what_the_definitions_say(records: RecordBatch, cuts: list[int]) -> None:
+    """Every verdict and every feature bit is that of the event-by-event reference."""
+    found = world.run(Enricher(PIPELINE), records, cuts)
+    assert found.verdicts == world.expected(PIPELINE, records)
+
+
+@pytest.mark.parametrize(("ranks", "cells"), [(0, 1 << 40), (1 << 40, 0)], ids=["hot", "by-rank"])
+@given(logs())
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_each_path_alone(
+    monkeypatch: pytest.MonkeyPatch, ranks: int, cells: int, records: RecordBatch
+) -> None:
+    """The path for hot keys and the path by rank each give the reference's bits on their own."""
+    monkeypatch.setattr(runs, "HOT_RANKS_PER_GROUP", ranks)
+    monkeypatch.setattr(runs, "HOT_CELLS", cells)
+    found = world.run(Enricher(PIPELINE), records, [7])
+    assert found.verdicts == world.expected(PIPELINE, records)
+
+
+def irregular() -> RecordBatch:
+    """A fixed log of one device and sums that round."""
+    values = [
+        world.event(f"e{n}", "d0", world.START_MS + n * 10, load=0.1 * n + 1 / (n + 3))
+        for n in range(40)
+    ]
+    return world.batch(values)
+
+
+def test_a_sum_over_the_batch_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator that sums a batch at once (pairwise, as NumPy does) fails this suite."""
+
+    def batch_sum(_: Any, groups: runs.Runs, values: F64, carry: F64) -> F64:
+        running = [
+            carry[g] + np.sum(values[start : at + 1], axis=0)
+            for g, start, size in zip(
+                range(len(carry)), groups.starts.tolist(), groups.sizes.tolist(), strict=True
+            )
+            for at in range(start, start + size)
+        ]
+        return np.array(running)
+
+    world.check_cuts(Enricher(PIPELINE), irregular(), [5, 11, 12, 30])
+    monkeypatch.setattr(totals, "scan", batch_sum)
+    with pytest.raises(AssertionError):
+        world.check_cuts(Enricher(PIPELINE), irregular(), [5, 11, 12, 30])
+
+
+def test_a_closed_form_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exponentially weighted mean in closed form fails this suite."""
+
+    def closed(groups: runs.Runs, values: F64, carry: F64, alpha: F64) -> F64:
+        out = np.empty_like(values)
+        for g, start in enumerate(groups.starts.tolist()):
+            x = values[start : start + groups.sizes[g]]
+            s0 = np.where(np.isnan(carry[g]), x[0], carry[g])
+            keep = (1 - alpha) ** np.arange(1, len(x) + 1)[:, None]
+            out[start : start + len(x)] = keep * (s0 + np.cumsum(alpha * x / keep, axis=0))
+        return out
+
+    monkeypatch.setattr("headrace.enrichers.operators.ewma.scan_blend", closed)
+    with pytest.raises(AssertionError):
+        world.check_cuts(Enricher(PIPELINE), irregular(), [5, 11, 12, 30])
+
+
+def test_the_reference_has_a_verdict_of_every_kind() -> None:
+    """The reference itself tells dead, late, repeated and good events apart."""
+    reference = Reference(PIPELINE)
+    first = world.event("a", "d0", world.START_MS, load=1.0)
+    later = world.event("b", "d0", world.START_MS + 6000, load=2.0)
+    late = world.event("c", "d0", world.START_MS, load=3.0)
+    log = world.START_MS + 10_000
+    verdicts = [reference.record(value, log)[0] for value in (first, first, later, late, b"{")]
+    assert verdicts == ["out", "repeated", "out", "late", "dead"]
