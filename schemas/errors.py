@@ -6,7 +6,8 @@
     │   ├── StoreUnavailableError
     │   └── OwnershipLostError     another worker owns the partition -> run assignment again
     ├── PoisonError         this record can never succeed  -> dead letter with `code`, go on
-    │   └── PoisonRecordsError     several records of one batch, each with its own code
+    │   ├── PoisonRecordsError     several records of one batch, each with its own code
+    │   └── EventRefusedError      an event its pipeline would refuse: nothing was sent
     └── FatalError          set-up, contract or code wrong -> commit nothing more, exit non-zero
         ├── SettingsError          an unknown or impossible setting
         ├── PipelineFileError      a pipeline file that cannot run
@@ -105,6 +106,18 @@ class PoisonRecordsError(HeadraceError):
     def __init__(self, rows: dict[int, str]) -> None:
         self.rows = rows
         super().__init__(f"{len(rows)} rows of a batch cannot succeed")
+
+
+class EventRefusedError(PoisonError):
+    """An event that its pipeline would put into the dead letter; refused before it was sent."""
+
+    def __init__(self, code: str, *, row: int, rows: int) -> None:
+        self.code, self.row = code, row
+        HeadraceError.__init__(
+            self,
+            f"event {row + 1} of {rows} would be dead as {code!r}, so nothing was sent; "
+            f"correct it by the pipeline's [input]",
+        )
 
 
 class FatalError(HeadraceError):

@@ -1,0 +1,65 @@
+"""The records of a predictions topic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from headrace.schemas.batch import RecordBatch
+from headrace.streams.client.latency import Latency
+from headrace.streams.client.marks import Marks, PredictionMarks
+from headrace.streams.client.received import Received
+
+_set = msgspec.structs.force_setattr
+
+
+class Predictions:
+    """Records of a predictions topic as `Received` (a `Content`).
+
+    Args:
+        deadline_ms: Older events are overdue; None: nothing is.
+    """
+
+    tail_rows = 10_000
+    """Records before the committed offset that hold every repeat a restarted worker can make."""
+
+    def __init__(self, *, deadline_ms: float | None = None) -> None:
+        self.latency = Latency()
+        self._limit_ms = float("inf") if deadline_ms is None else deadline_ms
+        self._decode = msgspec.json.Decoder(Received).decode
+
+    def read(self, records: RecordBatch) -> list[Received | None]:
+        """Each record of the batch, None where it is no prediction."""
+        return [self._one(value) for value in records.values]
+
+    def arrive(self, rows: Sequence[tuple[Received, bool]], now_ms: float) -> int:
+        """Set what is known on arrival only.
+
+        Args:
+            rows: Predictions that will be delivered, and whether each supersedes another.
+            now_ms: Wall clock, milliseconds since 1970.
+
+        Returns:
+            How many of them are overdue.
+        """
+        ages = [now_ms - row.times_ms.device for row, _ in rows]
+        for (row, supersedes), age_ms in zip(rows, ages, strict=True):
+            _set(row, "supersedes", supersedes)
+            _set(row, "overdue", age_ms > self._limit_ms)
+            _set(row, "latency_ms", age_ms)
+        self.latency.record(np.array(ages, np.float64))
+        return sum(age_ms > self._limit_ms for age_ms in ages)
+
+    def marks(self) -> Marks[Received]:
+        """See `reading.Content.marks`."""
+        return PredictionMarks()
+
+    def _one(self, value: bytes | None) -> Received | None:
+        try:
+            row = self._decode(value or b"")
+            _ = row.source_offset
+        except (msgspec.DecodeError, RecursionError, ValueError):
+            return None
+        return row
