@@ -63,4 +63,4 @@ def bounds() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def changes(features: NDArray[np.float32], inputs: tuple[str, ...]) -> NDArray[np.float32]:
     """float32 (N, K) from model inputs float32 (N, F): what the first layer computes."""
     low, high = bounds()
-    return np.clip(features @ weights(inputs), low, high)
+    return np.asarray(np.clip(features @ weights(inputs), low, high), np.float32)

@@ -170,7 +170,7 @@ def main() -> None:
         chance.shuffle(kinds)
         recordings.append(record(kinds, f"hosts/{run}", workers=run % 4))
         print(f"run {run + 1} of {arguments.runs}: {len(recordings[-1].events)} events", flush=True)
-        np.savez_compressed(arguments.out, **columns(recordings))
+        np.savez_compressed(arguments.out, allow_pickle=False, **columns(recordings))
 
 
 if __name__ == "__main__":

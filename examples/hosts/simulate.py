@@ -77,7 +77,7 @@ def _load(name: str, devices: int, chance: np.random.Generator, changed: NDArray
     # Half of the kernels count in ticks of 10 ms: ten of them in a period.
     counted = chance.random((devices, 1)) < (0.0 if small else 0.5)
     steps = 10 * cores
-    return np.where(counted, np.round(load * steps) / steps, load)
+    return np.asarray(np.where(counted, np.round(load * steps) / steps, load))
 
 
 def _rest(devices: int, chance: np.random.Generator, *, idle: float) -> F64:
@@ -94,7 +94,7 @@ def _rest(devices: int, chance: np.random.Generator, *, idle: float) -> F64:
     flips = np.cumsum(chance.random((devices, TICKS)) < dwell, axis=1) % 2
     telegraph = (chance.random((devices, 1)) < 0.25) & (flips == 1)
     high = chance.uniform(0.5, 1.0, (devices, 1))
-    return np.clip(np.where(telegraph, np.maximum(load, high), load), 0, 1)
+    return np.asarray(np.clip(np.where(telegraph, np.maximum(load, high), load), 0, 1))
 
 
 def _blips(devices: int, chance: np.random.Generator, *, longest: int) -> F64:
@@ -114,7 +114,7 @@ def _averaged(load: F64, cores: NDArray[np.int64] | F64, chance: np.random.Gener
     others = np.clip(
         load.mean(axis=1, keepdims=True) * np.exp(chance.normal(0, 0.5, load.shape)), 0, 1
     )
-    return (load + (cores - 1) * others) / cores
+    return np.asarray((load + (cores - 1) * others) / cores)
 
 
 def _memory(

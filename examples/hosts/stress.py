@@ -85,7 +85,7 @@ def memory(clock: Clock, chance: random.Random) -> None:
     """Take a share of the machine's memory and hold it."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     wanted = int(pages * MEMORY_SHARE * chance.uniform(0.5, 1.0))
-    held = []
+    held: list[bytes] = []
     while clock.runs():
         if len(held) * 16 * MIB < wanted:
             held.append(b"\x01" * (16 * MIB))

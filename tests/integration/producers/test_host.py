@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
+from headrace.enrichers.enricher import Enricher
+from headrace.schemas.batch import RecordBatch
 from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.producers.busiest import Busiest
 from headrace.streams.producers.disturb import Disturbance
@@ -66,6 +69,22 @@ async def test_events_satisfy_the_pipeline_that_reads_them() -> None:
         tree = msgspec.json.decode(value)
         known = {"id", "device_id", "time", "seq", "kind", "metrics"}
         assert set(tree) <= known | set(pipeline.raw) | set(pipeline.personal)
+
+
+async def test_the_enrich_stage_takes_every_event() -> None:
+    """Decoded by the pipeline's own input mapping, no event is dead, late or a repeat."""
+    sink = await telemetry(1.0)
+    values = [record.value for record in sink.records]
+    offsets = np.arange(len(values))
+    log_times_ms = np.full(len(values), round(wall() * 1000))
+    batch = RecordBatch(
+        "telemetry", 0, offsets, log_times_ms, [record.key for record in sink.records], values
+    )
+    enricher = Enricher(load_pipeline(PIPELINE))
+    enriched = enricher.apply(enricher.new_state(), batch)
+    assert (enriched.dead, enriched.late, enriched.repeated) == ({}, {}, 0)
+    assert len(enriched.events) == len(values) > 0
+    assert set(enriched.events.attributes["kind"]) >= {"core", "host"}
 
 
 async def test_ids_never_repeat_even_over_restarts() -> None:
