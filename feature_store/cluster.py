@@ -45,14 +45,10 @@ class ClusterWire:
             if not self._slots:
                 await self._learn()
             await self._ask_nodes(commands, open_, answers)
+            await self._follow(commands, open_, answers)
             open_ = [at for at in open_ if moved_to(answers[at]) is not None]
             if not open_:
                 break
-            await self._follow_asks(commands, open_, answers)
-            open_ = [at for at in open_ if moved_to(answers[at]) is not None]
-            if not open_:
-                break
-            self._slots = []
         raise_refusals(self.place, answers)
         return answers
 
@@ -87,16 +83,25 @@ class ClusterWire:
             for at, answer in zip(ats, result, strict=True):
                 answers[at] = answer
 
-    async def _follow_asks(
+    async def _follow(
         self, commands: Sequence[Command], which: Iterable[int], answers: list[Any]
     ) -> None:
-        """Send what is being moved right now to where it goes, once, as the cluster asks."""
+        """Do as the nodes say: the slot is served elsewhere from now on, or for this command only.
+
+        The table is not learnt anew: other nodes may hear of a move later than the one that told.
+        """
         for at in which:
             target = moved_to(answers[at])
-            if target is not None and target[1]:
-                server = self._server(target[0])
-                sent = await server.ask([(b"ASKING",), with_text(commands[at])])
-                answers[at] = sent[1]
+            if target is None:
+                continue
+            node, once = target
+            if once:
+                asked = await self._server(node).ask([(b"ASKING",), with_text(commands[at])])
+                answers[at] = asked[1]
+            elif node[0] and self._slots:
+                self._slots[slot_of(key_of(commands[at]))] = self._server(node)
+            else:
+                self._slots = []  # the node does not know its own name: learn it
 
     async def _learn(self) -> None:
         """Ask the nodes in turn which of them serves which slot.

@@ -199,10 +199,10 @@ async def test_large_deltas_and_states(opener: Opener) -> None:
     whole = state(12_345, b"x" * 60)
     assert await rewrite(store, claim, 1, whole) is WRITTEN
     assert await contents(store) == (1, whole)
-    changed = {b"f%d" % n: b"y%d" % n for n in range(4_000, 9_001)}
-    dropped = [b"f%d" % n for n in range(4_000)]
+    changed = {b"f%d" % n: b"y%d" % n for n in range(9_000, 12_001)}
+    dropped = [b"f%d" % n for n in range(9_000)]
     assert await write(store, claim, 1, 2, changed, dropped) is WRITTEN
-    expected = {name: v for name, v in (whole | changed).items() if int(name[1:]) >= 4_000}
+    expected = {name: v for name, v in (whole | changed).items() if int(name[1:]) >= 9_000}
     assert await contents(store) == (2, expected)
 
 

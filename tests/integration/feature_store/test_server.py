@@ -17,6 +17,7 @@ import pytest
 from headrace.feature_store.buckets import bucket_of
 from headrace.feature_store.open import RedisStore
 from headrace.feature_store.redis_store import Command
+from headrace.feature_store.scripts import CHECKPOINT_APPEND
 from headrace.feature_store.wire import Wire
 from headrace.schemas.errors import FatalError, StoreUnavailableError
 from headrace.schemas.protocols import CheckpointMeta, OnlineRows, WriteOutcome
@@ -309,6 +310,27 @@ async def test_a_rewrite_overtaken_under_its_own_claim_stops(
     snapshot = await store.read(KEY)
     assert snapshot is not None
     assert (snapshot.meta.position, sorted(snapshot.fields)) == (7, state(5))
+
+
+async def test_a_late_piece_does_not_get_into_another_rewrite(
+    plain_url: str, opened: Opener, pipeline: str
+) -> None:
+    """A piece still on its way when its rewrite was given up is refused by the one in progress."""
+    store = await opened(plain_url)
+    claim = await store.claim(KEY)
+    await store.rewrite(KEY, claim=claim, meta=meta(1), fields=state(2))
+    answers = []
+
+    async def late(number: int) -> None:
+        if number == 3:  # before the switch of the second rewrite: a piece of the first
+            answers.append(await store._call(CHECKPOINT_APPEND, KEY, [claim, 1, b"late", b"x"]))
+
+    hooked = RedisStore(HookedWire(store._wire, late), pipeline, expires_fields=True)
+    await hooked.rewrite(KEY, claim=claim, meta=meta(2), fields=state(3))
+    assert answers == [b"superseded"]
+    snapshot = await store.read(KEY)
+    assert snapshot is not None
+    assert sorted(snapshot.fields) == state(3)
 
 
 async def test_an_interrupted_rewrite_leaves_bounded_garbage(
