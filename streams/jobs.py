@@ -7,6 +7,10 @@ import msgspec
 from headrace.schemas.settings import BusSettings, StoreSettings
 
 
+STAGES = ("enrich", "serve")
+"""Stages in the order of the data path; SUMMARIZE runs and is checkpointed inside SERVE."""
+
+
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     """Where the running services are. First and only line a worker reads on standard input.
 

@@ -60,7 +60,6 @@ class Supervisor:
         pipeline: Pipeline file.
         stages: Stages to run, one process each and workers of each.
         workers: Processes of each stage.
-        options: Further arguments of every worker.
         on_status: Told of every status line.
     """
 
@@ -70,7 +69,6 @@ class Supervisor:
         stages: Sequence[str],
         *,
         workers: int = 1,
-        options: Sequence[str] = (),
         on_status: Callable[[Status], None] | None = None,
     ) -> None:
         self._endpoints: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -80,7 +78,7 @@ class Supervisor:
         self.workers = [
             Worker(
                 stage if number == 1 else f"{stage}-{number}",
-                [sys.executable, "-m", "headrace.streams.worker", stage, str(pipeline), *options],
+                [sys.executable, "-m", "headrace.streams.worker", stage, str(pipeline)],
             )
             for stage in stages
             for number in range(1, workers + 1)

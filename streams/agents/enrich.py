@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from headrace.enrichers.enricher import Enriched, Enricher
-from headrace.enrichers.registry import NO_REGISTRY, Registry
+from headrace.enrichers.registry import NO_REGISTRY, Registry, parse_registry
 from headrace.enrichers.state import EnrichDelta, EnrichState, online_rows
 from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels, encode_blocks
 from headrace.schemas.deadletter import deadletter_headers, deadletter_value
+from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.fragments import strings
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Effects, Output, PartitionState
@@ -150,3 +152,25 @@ def _ours(state: PartitionState) -> EnrichState:
     if not isinstance(state, EnrichState):
         raise TypeError(f"the enrich stage got a {type(state).__name__}, expected an EnrichState")
     return state
+
+
+def enrich_agent(
+    pipeline: Pipeline, topics: PipelineTopics, folder: Path, numerics: str
+) -> EnrichAgent:
+    """The agent with its device registry, read from `folder`.
+
+    Raises:
+        PipelineFileError: the registry is missing or wrong, or `[input]` contradicts itself. Fatal.
+    """
+    devices = pipeline.devices
+    if devices is None:
+        return EnrichAgent(pipeline, topics, numerics=numerics)
+    try:
+        text = (folder / devices.file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineFileError(
+            f"reading the device registry {devices.file!r} failed: {error}; "
+            f"put it beside the pipeline file"
+        ) from error
+    registry = parse_registry(text, devices)
+    return EnrichAgent(pipeline, topics, registry=registry, numerics=numerics)

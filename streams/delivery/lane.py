@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from headrace.schemas.batch import RecordBatch
-from headrace.schemas.errors import OwnershipLostError
+from headrace.schemas.errors import HeadraceError, OwnershipLostError
 from headrace.schemas.protocols import Effects, WriteOutcome
 from headrace.streams.delivery.bisect import effects_of
 from headrace.streams.delivery.ownership import Owned, Takeover
@@ -99,7 +99,9 @@ class Lane:
         except asyncio.CancelledError:
             raise
         # The lane is a task of its own: nobody else would see its error.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
+            if not isinstance(error, HeadraceError):
+                log.exception("%s ended", self._key)
             self._fail(error)
 
     async def _regain(self, parked: Owned) -> bool:

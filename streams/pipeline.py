@@ -1,0 +1,201 @@
+"""The whole path on one page: what each stage reads, does and writes.
+
+    telemetry ─► ENRICH ─► features ─► SERVE ─► predictions
+                   │ late, deadletter    └─ SUMMARIZE ─► summaries
+                   └─ online rows, checkpoint ─► store
+
+A stage is one Faust app and one consumer group ``<pipeline>.<stage>``: the transport hands its
+batches to the runner's lanes, a lane asks the agent for the batch's effects and makes them durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from opentelemetry.sdk.metrics import MeterProvider
+
+from headrace.feature_store.open import open_store
+from headrace.feature_store.store import Store
+from headrace.schemas.numerics import numerics_fingerprint
+from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.protocols import Agent
+from headrace.schemas.topics import PipelineTopics, topics_of
+from headrace.streams.delivery.counters import Counters
+from headrace.streams.delivery.lane import Lane
+from headrace.streams.delivery.ports import StagePorts
+from headrace.streams.delivery.retry import retried
+from headrace.streams.delivery.runner import StageRunner
+from headrace.streams.delivery.share import DeadLetterShare
+from headrace.streams.jobs import Endpoints
+from headrace.streams.kafka import client_options
+from headrace.streams.source import StageSource
+from headrace.streams.telemetry import observe
+from headrace.streams.transport.publish import KafkaPublisher
+from headrace.streams.transport.stage import StageTransport
+
+if TYPE_CHECKING:
+    from headrace.serving.scorer import OnnxScorer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage, ready to run as soon as bus and store are there.
+
+    Attributes:
+        stage: Stage name.
+        pipeline: The pipeline.
+        topics: Its topics.
+        source: Topic it reads.
+        agent: Its logic; a serving agent's model has passed its checks.
+        scorer: The serving agent's scorer, None for other stages.
+    """
+
+    stage: str
+    pipeline: Pipeline
+    topics: PipelineTopics
+    source: str
+    agent: Agent
+    scorer: OnnxScorer | None = None
+
+    @property
+    def group(self) -> str:
+        """Consumer group."""
+        return f"{self.pipeline.name}.{self.stage}"
+
+
+def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
+    """Build a stage's agent: everything that needs no bus and no store.
+
+    Args:
+        stage: One of `STAGES`.
+        pipeline: The pipeline.
+        folder: Where its model and registry files are.
+
+    Raises:
+        PipelineFileError, ModelError: a file is missing or wrong. Fatal.
+    """
+    topics = topics_of(pipeline)
+    # Each stage imports its own layer only: ENRICH starts without onnxruntime, SERVE without the
+    # operators, and the first prediction comes that much sooner.
+    if stage == "enrich":
+        from headrace.streams.agents.enrich import enrich_agent
+
+        agent: Agent = enrich_agent(pipeline, topics, folder, numerics_fingerprint())
+        return StagePlan(stage, pipeline, topics, topics.telemetry.name, agent)
+    from headrace.serving.scorer import load_scorer
+    from headrace.streams.agents.serve import ServeAgent
+
+    scorer = load_scorer(pipeline, folder)
+    agent = ServeAgent(pipeline, topics, scorer)
+    return StagePlan(stage, pipeline, topics, topics.features.name, agent, scorer)
+
+
+@dataclass(slots=True)
+class RunningStage:
+    """What the status line and the metrics ask of a stage."""
+
+    plan: StagePlan
+    counters: Counters = field(default_factory=Counters)
+    transport: StageTransport | None = None
+    runner: StageRunner | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Every assigned partition is taken over."""
+        return (
+            self.transport is not None
+            and self.runner is not None
+            and self.transport.generation > 0
+            and self.transport.ready
+            and self.runner.ready
+        )
+
+    def cache_share(self) -> float | None:
+        """Share of predictions that the cache answered, None where there is no cache in use."""
+        scorer, rows = self.plan.scorer, self.counters.events["out"]
+        if scorer is None or not scorer.cached_rows:
+            return None
+        return scorer.cached_rows / max(rows, 1)
+
+    def lag(self) -> dict[int, int]:
+        """Records behind, by partition."""
+        if self.transport is None:
+            return {}
+        return {partition: behind for (_, partition), behind in self.transport.lag.items()}
+
+
+async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.Event) -> None:
+    """Run a stage until `stop` is set.
+
+    Raises:
+        FatalError: what ended it otherwise.
+    """
+    name = running.plan.pipeline.name
+    options = client_options(endpoints.bus)
+    publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)
+    store = await _patiently("store", lambda: open_store(endpoints.store, name))
+    try:
+        await _patiently("bus", publisher.start)
+        transport = _wire(running, endpoints, options, store, publisher)
+        stopping = asyncio.create_task(_stop_when(stop, transport))
+        try:
+            await transport.run()
+        finally:
+            stopping.cancel()
+    finally:
+        await publisher.stop()
+        await store.close()
+
+
+def _wire(
+    running: RunningStage,
+    endpoints: Endpoints,
+    options: dict[str, Any],
+    store: Store,
+    publisher: KafkaPublisher,
+) -> StageTransport:
+    """Agent, lanes and transport of one stage, connected."""
+    plan, delivery = running.plan, running.plan.pipeline.delivery
+    runner = StageRunner(
+        lambda topic, partition: Lane(ports, topic, partition, fail=transport.fail)
+    )
+    transport = StageTransport(
+        group=plan.group,
+        topics=[plan.source],
+        client_options=options,
+        embedded=endpoints.embedded,
+        batch_rows=delivery.batch_rows,
+        handler=runner,
+    )
+    source = StageSource(options, transport)
+    ports = StagePorts(
+        agent=plan.agent,
+        partitions=plan.topics.telemetry.partitions,
+        ttl_s={name: view.ttl_s for name, view in plan.pipeline.views.items()},
+        store=store,
+        source=source,
+        group=source,
+        publisher=publisher,
+        counters=running.counters,
+        share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
+    )
+    running.transport, running.runner = transport, runner
+    labels = {"pipeline": plan.pipeline.name, "stage": plan.stage}
+    observe(MeterProvider(), running.counters, running.lag, **labels)
+    return transport
+
+
+async def _stop_when(stop: asyncio.Event, transport: StageTransport) -> None:
+    await stop.wait()
+    await transport.stop()
+
+
+async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:
+    """A service that is still starting is waited for; one that refuses is an error."""
+    return await retried(step, what=f"connecting to the {what}", on_retry=lambda code: None)

@@ -1,0 +1,100 @@
+"""A pipeline running on this machine: services, topics, positions, workers; all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.settings import Settings
+from headrace.schemas.topics import topics_of
+from headrace.streams.jobs import Endpoints, Status
+from headrace.streams.kafka import ensure_topics
+from headrace.streams.local.services import RunningBus, RunningStore, open_bus, open_store
+from headrace.streams.positions import settle_positions
+from headrace.streams.supervisor import Supervisor
+
+
+class Site:
+    """Everything a pipeline needs, started together and stopped in order.
+
+    Args:
+        file: Pipeline file.
+        pipeline: What it says.
+        settings: Where bus and store are; ``local`` ones are started here and end with us.
+        stages: Stages to run here.
+        workers: Processes of each stage.
+        start: Where partitions begin that were never read, instead of the file's.
+        on_status: Told of every worker's status.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        pipeline: Pipeline,
+        settings: Settings,
+        *,
+        stages: Sequence[str],
+        workers: int = 1,
+        start: str | None = None,
+        on_status: Callable[[Status], None] | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._stages = tuple(stages)
+        self._start = start
+        self.supervisor = Supervisor(file, stages, workers=workers, on_status=on_status)
+        self.bus: RunningBus | None = None
+        self.store: RunningStore | None = None
+
+    async def start(self) -> Endpoints:
+        """Bring everything up; workers import and check their model while services start.
+
+        Returns:
+            Where bus and store are; the workers are told and are joining their groups.
+
+        Raises:
+            FatalError: one line; nothing is left running after `stop`.
+        """
+        self.supervisor.start()
+        failed = asyncio.create_task(self.supervisor.failed())
+        services = asyncio.create_task(self._services())
+        try:
+            await asyncio.wait({failed, services}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
+            endpoints = await services
+        finally:
+            failed.cancel()
+            services.cancel()
+            await asyncio.gather(failed, services, return_exceptions=True)
+        self.supervisor.connect(endpoints)
+        return endpoints
+
+    async def stop(self) -> None:
+        """Stop workers, then bus and store; safe at any time, also half-started."""
+        await self.supervisor.stop()
+        for service in (self.bus, self.store):
+            if service is not None:
+                await service.stop()
+
+    async def _services(self) -> Endpoints:
+        async def bus() -> RunningBus:
+            self.bus = await open_bus(self._settings)
+            return self.bus
+
+        async def store() -> RunningStore:
+            self.store = await open_store(self._settings)
+            return self.store
+
+        running_bus, running_store = await asyncio.gather(bus(), store())
+        topics = topics_of(self._pipeline)
+        await ensure_topics(running_bus.options, topics.all())
+        endpoints = Endpoints(
+            bus=running_bus.settings,
+            store=running_store.settings,
+            embedded=running_bus.kind == "embedded",
+        )
+        await settle_positions(self._pipeline, topics, self._stages, endpoints, start=self._start)
+        return endpoints

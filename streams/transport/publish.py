@@ -1,0 +1,121 @@
+"""Publish outputs a batch at a time and wait until the bus has them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any
+
+from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
+from aiokafka.producer.message_accumulator import (  # type: ignore[import-untyped]
+    BatchBuilder,
+)
+
+from headrace.schemas.errors import BusUnavailableError, HeadraceError
+from headrace.schemas.protocols import Output
+from headrace.streams.kafka import mapped_errors
+
+MAX_BATCH_BYTES = 1 << 20
+"""One record batch on the wire: the default limit of a broker, with room for its head."""
+
+
+class KafkaPublisher:
+    """Publishes with ``acks=all``, idempotently where the bus can.
+
+    Args:
+        options: Keyword arguments of every bus client (`kafka.client_options`).
+        idempotent: The bus has idempotent producers: its own retries then leave no repeats.
+    """
+
+    def __init__(self, options: Mapping[str, Any], *, idempotent: bool) -> None:
+        self._options = dict(options)
+        self._idempotent = idempotent
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            BusUnavailableError: retryable; BusRefusedError: fatal.
+        """
+        await self._started()
+
+    async def stop(self) -> None:
+        """Send what is buffered and disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def publish(self, outputs: Sequence[Output]) -> None:
+        """Return when every record is acknowledged by all in-sync replicas.
+
+        Delivery: at least once. A raised error leaves it open which records arrived; calling
+        again with the same outputs sends the same bytes.
+
+        Raises:
+            BusUnavailableError: retryable; BusRefusedError, TopicError: fatal.
+        """
+        producer = await self._started()
+        try:
+            with mapped_errors("publishing"):
+                await asyncio.gather(
+                    *[await sent for output in outputs for sent in self._send(producer, output)]
+                )
+        except HeadraceError:
+            # A producer whose batch failed may be unusable (a lost sequence number): start anew.
+            await self._discard(producer)
+            raise
+
+    def _send(self, producer: AIOKafkaProducer, output: Output) -> Iterator[Any]:
+        """One awaitable per record batch; each gives the future of its acknowledgement."""
+        for builder in _builders(producer, output):
+            yield producer.send_batch(builder, output.topic, partition=output.partition)
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **self._options,
+                    acks="all",
+                    enable_idempotence=self._idempotent,
+                    linger_ms=0,
+                    max_batch_size=MAX_BATCH_BYTES,
+                    max_request_size=8 * MAX_BATCH_BYTES,
+                )
+                try:
+                    with mapped_errors("connecting the producer"):
+                        await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _discard(self, producer: AIOKafkaProducer) -> None:
+        async with self._starting:
+            if self._producer is producer:
+                self._producer = None
+        try:
+            await asyncio.wait_for(producer.stop(), timeout=1.0)
+        except (TimeoutError, BusUnavailableError, OSError):
+            return
+
+
+def _builders(producer: AIOKafkaProducer, output: Output) -> Iterator[BatchBuilder]:
+    """The output's records in as few record batches as hold them."""
+    timestamp = time.time_ns() // 1_000_000
+    keys = output.keys if output.keys is not None else repeat(None)
+    # The client's builder takes lists only.
+    headers = map(list, output.headers) if output.headers is not None else repeat([])
+    builder = producer.create_batch()
+    append = builder.append
+    for key, value, head in zip(keys, output.values, headers, strict=False):
+        if append(timestamp=timestamp, key=key, value=value, headers=head) is None:
+            yield builder
+            builder = producer.create_batch()
+            append = builder.append
+            append(timestamp=timestamp, key=key, value=value, headers=head)
+    yield builder

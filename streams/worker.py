@@ -1,0 +1,139 @@
+"""One stage in one process: ``python -m headrace.streams.worker STAGE PIPELINE.toml``.
+
+Reads where the services are from standard input, writes its status to standard output, and ends
+when standard input is closed, so it outlives no supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from headrace.schemas.errors import FatalError, HeadraceError
+from headrace.schemas.pipeline import load_pipeline
+from headrace.streams.jobs import STAGES, Endpoints, Status
+from headrace.streams.pipeline import RunningStage, StagePlan, plan_stage, run_stage
+from headrace.streams.supervisor import EXIT_FATAL
+
+log = logging.getLogger("headrace.worker")
+
+STATUS_EVERY_S = 0.5
+UNREADY_EVERY_S = 0.05
+"""Between two status lines before the first batch: the pipeline's start-up waits for "ready"."""
+
+COLLECT_EVERY_S = 5.0
+
+
+@click.command()
+@click.argument("stage", type=click.Choice(STAGES))
+@click.argument("pipeline", type=click.Path(path_type=Path))
+def main(stage: str, pipeline: Path) -> None:
+    """Run one stage until standard input is closed."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    # A terminal's Ctrl-C is the supervisor's to handle; it closes our standard input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        plan = plan_stage(stage, load_pipeline(pipeline), pipeline.parent)
+        line = sys.stdin.buffer.readline()
+        if line:
+            asyncio.run(_serve(plan, msgspec.json.decode(line, type=Endpoints)))
+    except FatalError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(EXIT_FATAL) from None
+    except HeadraceError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(1) from None
+
+
+async def _serve(plan: StagePlan, endpoints: Endpoints) -> None:
+    running = RunningStage(plan)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    helpers = [
+        asyncio.create_task(_watch_supervisor(stop)),
+        asyncio.create_task(_report(running)),
+        asyncio.create_task(_collect()),
+    ]
+    try:
+        await run_stage(running, endpoints, stop)
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        _write(running)
+
+
+async def _watch_supervisor(stop: asyncio.Event) -> None:
+    """Stop when standard input ends: the supervisor asked for it, or is gone."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+    )
+    await reader.read()
+    stop.set()
+
+
+async def _report(running: RunningStage) -> None:
+    while True:
+        _write(running)
+        await asyncio.sleep(STATUS_EVERY_S if running.ready else UNREADY_EVERY_S)
+
+
+async def _collect() -> None:
+    """Keep the cyclic collector out of batches: run it between them, on a clock.
+
+    Batches make no cycles; asyncio and the clients make few. Measured on the reference job: the
+    automatic collector costs a third of the throughput.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    while True:
+        await asyncio.sleep(COLLECT_EVERY_S)
+        gc.collect()
+
+
+def _write(running: RunningStage) -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    counters = running.counters
+    status = Status(
+        stage=running.plan.stage,
+        ready=running.ready,
+        events=dict(counters.events),
+        batches=counters.batches,
+        retries=dict(counters.retries),
+        expired=counters.expired,
+        replayed=counters.replayed,
+        lag=sum(running.lag().values()),
+        raw_bytes=counters.raw_bytes,
+        upstream_bytes=counters.upstream_bytes,
+        rss_mb=_rss_mb(usage.ru_maxrss),
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        cache=running.cache_share(),
+    )
+    try:
+        os.write(sys.stdout.fileno(), msgspec.json.encode(status) + b"\n")
+    except BrokenPipeError:
+        return
+
+
+def _rss_mb(peak: int) -> float:
+    """Resident memory now; where the system does not tell, the peak."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return pages * resource.getpagesize() / (1 << 20)
+
+
+if __name__ == "__main__":
+    main()
