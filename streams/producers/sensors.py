@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Machine:
 
     def _disks(self) -> Iterator[Reading]:
         at_s = time.monotonic()
-        for name, io in (psutil.disk_io_counters(perdisk=True, nowrap=False) or {}).items():
+        for name, io in _counters(psutil.disk_io_counters, perdisk=True, nowrap=False).items():
             if not _is_disk(name) or io.read_count + io.write_count == 0:
                 continue
             request_s = (io.read_time + io.write_time) / 1000
@@ -83,7 +83,7 @@ class Machine:
     def _nets(self, at_s: float) -> Iterator[Reading]:
         if at_s - self._links_at_s >= LINKS_EVERY_S:
             self._links, self._links_at_s = _links(), at_s
-        for name, io in (psutil.net_io_counters(pernic=True, nowrap=False) or {}).items():
+        for name, io in _counters(psutil.net_io_counters, pernic=True, nowrap=False).items():
             moved_bytes = io.bytes_sent + io.bytes_recv
             if name not in self._links or moved_bytes == 0:
                 continue
@@ -116,6 +116,14 @@ class Machine:
         )
 
 
+def _counters(read: Callable[..., Any], **options: bool) -> dict[str, Any]:
+    """What psutil reads, by name; nothing where this system does not have it."""
+    try:
+        return read(**options) or {}
+    except (OSError, NotImplementedError):
+        return {}
+
+
 def _core_times(times: Any) -> tuple[float, float, float]:
     """Busy, idle and waiting (for a disk, or for the hypervisor) seconds of one core."""
     busy_s = times.user + times.system + getattr(times, "nice", 0.0)
@@ -135,7 +143,7 @@ def _links() -> dict[str, int]:
     """Interfaces that are up, with their speed in Mbit/s."""
     return {
         name: (LOOPBACK_MBIT if "loopback" in link.flags else link.speed or NOMINAL_MBIT)
-        for name, link in psutil.net_if_stats().items()
+        for name, link in _counters(psutil.net_if_stats).items()
         if link.isup
     }
 
@@ -144,10 +152,10 @@ def _softirqs() -> list[float]:
     """Soft interrupts handled by each core so far; empty where the kernel does not say."""
     try:
         lines = _SOFTIRQS.read_bytes().splitlines()
-    except OSError:
+        rows = [list(map(int, line.split()[1:])) for line in lines[1:]]
+        return [float(sum(core)) for core in zip(*rows, strict=True)]
+    except (OSError, ValueError):
         return []
-    rows = [list(map(int, line.split()[1:])) for line in lines[1:]]
-    return [float(sum(core)) for core in zip(*rows, strict=True)]
 
 
 def _stalled_s() -> float | None:
@@ -157,6 +165,6 @@ def _stalled_s() -> float | None:
     """
     try:
         texts = [file.read_bytes() for file in _PRESSURE]
-    except OSError:
+        return sum(int(text.split(b"\n", 1)[0].rpartition(b"total=")[2]) for text in texts) / 1e6
+    except (OSError, ValueError):
         return None
-    return sum(int(text.split(b"\n", 1)[0].rpartition(b"total=")[2]) for text in texts) / 1e6

@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import pytest
 from headrace.enrichers.enricher import Enricher
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.pipeline import load_pipeline
+from headrace.streams.producers import sensors
 from headrace.streams.producers.busiest import Busiest
 from headrace.streams.producers.disturb import Disturbance
 from headrace.streams.producers.host import HostSource
@@ -141,16 +143,35 @@ def test_a_process_that_vanishes_is_no_error() -> None:
         assert not any("burn.py" in r.payload for r in busiest.read())
 
 
-def test_missing_sensors_are_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without disks, interfaces, pressure and interrupt counts, cores and host remain."""
-    from headrace.streams.producers import sensors
+def absent(**_: bool) -> None:
+    return None
 
-    monkeypatch.setattr(sensors.psutil, "disk_io_counters", lambda **_: None)
-    monkeypatch.setattr(sensors.psutil, "net_io_counters", lambda **_: {})
-    monkeypatch.setattr(sensors, "_SOFTIRQS", tmp_path / "none")
-    monkeypatch.setattr(sensors, "_PRESSURE", (tmp_path / "none",))
-    kinds = {reading.kind for reading in Machine().read()}
-    assert kinds == {"core", "host"}
+
+def unknown(**_: bool) -> None:
+    raise NotImplementedError
+
+
+def forbidden(**_: bool) -> None:
+    raise PermissionError
+
+
+@pytest.mark.parametrize("missing", [absent, unknown, forbidden])
+@pytest.mark.parametrize("text", [None, b"", b"no numbers here\nnor here"])
+def test_missing_sensors_are_absent(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    missing: Callable[..., None],
+    text: bytes | None,
+) -> None:
+    """Without disks, interfaces, pressure and interrupt counts, cores and host remain."""
+    file = tmp_path / "kernel"
+    if text is not None:
+        file.write_bytes(text)
+    for reading in ("disk_io_counters", "net_io_counters", "net_if_stats"):
+        monkeypatch.setattr(sensors.psutil, reading, missing)
+    monkeypatch.setattr(sensors, "_SOFTIRQS", file)
+    monkeypatch.setattr(sensors, "_PRESSURE", (file,))
+    assert {reading.kind for reading in Machine().read()} == {"core", "host"}
 
 
 def test_a_prefix_keeps_machines_apart() -> None:
