@@ -18,11 +18,11 @@ _UNAVAILABLE = """
     NoBrokersAvailable NodeNotReadyError KafkaProtocolError CorrelationIdError Cancelled
     TooManyInFlightRequests StaleMetadata MetadataEmptyBrokerList KafkaUnavailableError
     KafkaTimeoutError KafkaConnectionError QuotaViolationError ConsumerStoppedError
-    CorruptRecordException InvalidMessageError LeaderNotAvailableError NotLeaderForPartitionError
+    CorruptRecordException LeaderNotAvailableError NotLeaderForPartitionError
     RequestTimedOutError BrokerNotAvailableError ReplicaNotAvailableError
     StaleControllerEpochError StaleLeaderEpochCodeError GroupLoadInProgressError
-    CoordinatorLoadInProgressError GroupCoordinatorNotAvailableError CoordinatorNotAvailableError
-    NotCoordinatorForGroupError NotCoordinatorError NotEnoughReplicasError
+    GroupCoordinatorNotAvailableError 
+    NotCoordinatorForGroupError NotEnoughReplicasError
     NotEnoughReplicasAfterAppendError NotControllerError ConcurrentTransactions
     OperationNotAttempted KafkaStorageError LogDirNotFound ReassignmentInProgress
     FetchSessionIdNotFound InvalidFetchSessionEpoch ListenerNotFound ProducerClosed
@@ -112,12 +112,12 @@ def explain(error: BaseException, tried: str) -> HeadraceError:
     for found in (error, error.__cause__, error.__context__):
         if isinstance(found, ssl.SSLCertVerificationError):
             return BusRefusedError(
-                f"{tried} failed, the bus's certificate is not trusted ({found.verify_message}); "
+                f"{tried} failed, the bus's certificate is not trusted ({_reason(found)}); "
                 f"name its authority in bus.ca"
             )
         if isinstance(found, ssl.SSLError) and not isinstance(found, ssl.SSLEOFError):
             return BusRefusedError(
-                f"{tried} failed in the TLS handshake ({found.reason or 'no reason given'}); "
+                f"{tried} failed in the TLS handshake ({_reason(found)}); "
                 f"check that the port speaks TLS, and bus.cert and bus.key"
             )
     if isinstance(error, OSError):  # TimeoutError is one
@@ -126,3 +126,9 @@ def explain(error: BaseException, tried: str) -> HeadraceError:
             f"{tried} {_FOUND_AND_REMEDY[BusUnavailableError].format(kind=reason or 'lost')}"
         )
     return as_ours(type(error), tried)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Why a handshake failed, in the library's words: they name no secret."""
+    told = getattr(error, "verify_message", None) or getattr(error, "reason", None)
+    return str(told or type(error).__name__)

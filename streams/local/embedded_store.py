@@ -16,7 +16,8 @@ from headrace.streams.local.folders import (
 )
 from headrace.streams.local.probes import store_answers
 from headrace.streams.local.programs import store_program
-from headrace.streams.local.service import Service, on_free_port
+from headrace.streams.local.service import Service, is_free, on_free_port
+from headrace.streams.local.shared import Facts, find_shared, last_port, write_note
 
 START_S = 10.0
 STOP_S = 10.0
@@ -45,7 +46,9 @@ class EmbeddedStore:
 
     Args:
         base: Folder of a temporary store, in a sub-folder that goes away; None is the user's cache.
-        folder: Keep the data here in an append-only file, across restarts. None keeps nothing.
+        folder: Keep the data here in an append-only file, across restarts; a second user of the
+            folder shares the server that runs there (`shared` is then true and `stop` leaves it
+            alone). None keeps nothing.
         max_memory_bytes: Writes are refused above it (nothing is evicted).
         tls: Listen with TLS only.
         acl: Users as Valkey's ACL rules, such as ``"press on >secret ~* +@all"``; the default user
@@ -69,6 +72,7 @@ class EmbeddedStore:
         self._folder: OwnedFolder | None = None
         self._service: Service | None = None
         self.port = 0
+        self.shared = False
 
     @property
     def url(self) -> str:
@@ -89,31 +93,43 @@ class EmbeddedStore:
 
         Raises:
             MissingExtraError: the package with the server is absent. Fatal.
-            LocalServiceError: it did not start, or another process uses its folder. Fatal.
+            LocalServiceError: it did not start, or its folder is in use by a process that does not
+                answer. Fatal.
         """
         program = store_program()
-        self._folder = folder = self._own()
+        folder = await self._own()
+        if folder is None:
+            return self.url
         try:
             self.port = await on_free_port(
-                self.port, lambda port: self._start(program, folder, port)
+                self.port or last_port(folder.path),
+                lambda port: self._start(program, folder, port),
             )
         except BaseException:
             await self.stop()
             raise
         return self.url
 
-    def _own(self) -> OwnedFolder:
+    async def _own(self) -> OwnedFolder | None:
+        """The folder to run in; None when another process's server in it is shared."""
         if self._folder is not None:
             self._folder.release()
         if self._kept is None:
-            return temporary_folder(self._base, "store")
-        folder = OwnedFolder(self._kept, temporary=False)
-        if not folder.acquire():
-            raise LocalServiceError(
-                f"another process keeps its store in {str(self._kept)!r}; "
-                f"stop it, or name another folder in worker.data_dir"
-            )
-        return folder
+            self._folder = temporary_folder(self._base, "store")
+            return self._folder
+        self._folder = OwnedFolder(self._kept, temporary=False)
+        if self._folder.acquire():
+            return self._folder
+        self._folder = None
+        note = await find_shared(self._kept, "store", self._answers)
+        self.port, self.shared = int(note["port"]), True
+        return None
+
+    async def _answers(self, note: Facts) -> bool:
+        trust = _trust_anybody(self._tls) if self._tls else None
+        return await store_answers(
+            int(note["port"]), _PROBE, note["password"], note["folder"], trust
+        )
 
     async def _start(self, program: Path, folder: OwnedFolder, port: int) -> None:
         password, path = secrets.token_hex(16), folder.path.resolve()
@@ -123,10 +139,9 @@ class EmbeddedStore:
             config.write_text("\n".join(self._config(path, port, password)) + "\n", "utf-8")
         self._service = service = Service("embedded store", path, keep=(folder.lock,))
         service.spawn([str(program), str(config)])
-        trust = _trust_anybody(self._tls) if self._tls else None
-        await service.ready(
-            lambda: store_answers(port, _PROBE, password, str(path), trust), within_s=START_S
-        )
+        note = {"port": str(port), "password": password, "folder": str(path)}
+        await service.ready(lambda: self._answers(note), within_s=START_S)
+        write_note(path, note)
 
     def _config(self, path: Path, port: int, password: str) -> list[str]:
         """Lines of the server's configuration: loopback only, our users, our folder."""
@@ -163,8 +178,10 @@ class EmbeddedStore:
         Raises:
             LocalServiceError: it ended. Fatal.
         """
-        if not self.service.running:
+        if not self.shared and not self.service.running:
             raise LocalServiceError(f"{self.service.ended()}; start again")
+        if self.shared and is_free(self.port):
+            raise LocalServiceError(f"the shared store on port {self.port} ended; start again")
 
     async def stop(self) -> None:
         """End it and remove what is temporary. Harmless when it is not running."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import json
 import shutil
 import subprocess
 import uuid
@@ -27,10 +25,10 @@ from headrace.streams.local.kafka_config import (
 from headrace.streams.local.kafka_jars import KAFKA, Java, home, jars, known_java
 from headrace.streams.local.probes import bus_answers
 from headrace.streams.local.service import Service, free_ports, is_free, on_free_port
+from headrace.streams.local.shared import Facts, find_shared, last_port, write_note
 
 START_S = 60.0
 STOP_S = 20.0
-REUSE_S = 5.0
 TEMPLATE = "template"
 
 
@@ -100,11 +98,10 @@ class LocalKafka:
         try:
             cluster = await self._storage(java, folder)
             self.port = await on_free_port(
-                self.port or _last_port(folder.path),
+                self.port or last_port(folder.path),
                 lambda port: self._start(java, folder, cluster, port),
             )
-            with writing(folder.path):
-                _write_broker(folder.path, self.port, cluster)
+            write_note(folder.path, {"port": str(self.port), "cluster": cluster})
         except BaseException:
             await self.stop()
             raise
@@ -121,23 +118,9 @@ class LocalKafka:
         if self._folder.acquire():
             return self._folder
         self._folder = None
-        await self._share(self._kept)
+        note = await find_shared(self._kept, "Kafka", _answers)
+        self.port, self.shared = int(note["port"]), True
         return None
-
-    async def _share(self, kept: Path) -> None:
-        """Use the broker that another process runs in the folder; it may be starting."""
-        deadline = asyncio.get_running_loop().time() + REUSE_S
-        while asyncio.get_running_loop().time() < deadline:
-            with contextlib.suppress(OSError, EOFError, ValueError, KeyError):
-                broker = json.loads((kept / "broker.json").read_text("utf-8"))
-                if await bus_answers(broker["port"], broker["cluster"]):
-                    self.port, self.shared = broker["port"], True
-                    return
-            await asyncio.sleep(0.05)
-        raise LocalServiceError(
-            f"another process uses the Kafka folder {str(kept)!r} and its broker does not answer; "
-            f"end that process, or name another folder in worker.data_dir"
-        )
 
     async def _storage(self, java: Java, folder: OwnedFolder) -> str:
         """Storage that is formatted, and the cluster's id: as left, or a copy, or made now."""
@@ -218,13 +201,5 @@ def _cluster_of(data: Path) -> str:
     raise LocalServiceError(f"{str(data)!r} holds no Kafka storage; remove it, or name another")
 
 
-def _last_port(folder: Path) -> int:
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return int(json.loads((folder / "broker.json").read_text("utf-8"))["port"])
-    return 0
-
-
-def _write_broker(folder: Path, port: int, cluster: str) -> None:
-    written = folder / "broker.json.new"
-    written.write_text(json.dumps({"port": port, "cluster": cluster}), "utf-8")
-    written.replace(folder / "broker.json")
+async def _answers(note: Facts) -> bool:
+    return await bus_answers(int(note["port"]), note["cluster"])

@@ -100,21 +100,20 @@ async def open_bus(settings: Settings, *, keep: bool = True) -> RunningBus:
 
     Args:
         settings: The tree.
-        keep: Whether a local Kafka keeps its data for the next run, and is shared by the runs of
-            one user; otherwise it is empty and goes away.
+        keep: Whether a local Kafka keeps its data for the next run and is shared by the runs of
+            one user; otherwise it begins empty and goes away. The embedded bus never keeps any.
 
     Raises:
         SettingsError: settings that no connection can be made of. Fatal.
         MissingExtraError, LocalServiceError: a local bus could not start. Fatal.
     """
-    if settings.bus.url != "local":
-        return RunningBus(settings.bus, "remote", client_options(settings.bus))
-    kind = settings.bus.kind
-    if kind == "auto":
-        kind = "kafka" if LocalKafka.installed() else "embedded"
+    kind = bus_kind(settings)
+    if kind == "remote":
+        return RunningBus(settings.bus, kind, client_options(settings.bus))
     base = base_folder(settings)
+    bus: EmbeddedBus | LocalKafka
     if kind == "embedded":
-        bus: EmbeddedBus | LocalKafka = EmbeddedBus(base)
+        bus = EmbeddedBus(base)
     else:
         bus = LocalKafka(base / "kafka" if keep else None, base=base)
     await bus.start()
@@ -122,24 +121,36 @@ async def open_bus(settings: Settings, *, keep: bool = True) -> RunningBus:
     return RunningBus(found, kind, client_options(found), bus.stop, bus.check)
 
 
-async def open_store(settings: Settings, *, keep: bool = False) -> RunningStore:
+async def open_store(settings: Settings, *, keep: bool | None = None) -> RunningStore:
     """The store that the settings name; a ``local`` one is started.
 
     Args:
         settings: The tree.
-        keep: Whether a local store keeps its data for the next run, in an append-only file. The
-            store is a cache of the bus's log: keep it when the bus is kept.
+        keep: Whether a local store keeps its data for the next run, in an append-only file, and
+            is shared by the runs of one user. None: where the bus outlives the run, too, as the
+            store is a cache of the bus's log.
 
     Raises:
         MissingExtraError, LocalServiceError: a local store could not start. Fatal.
     """
     if settings.store.url != "local":
         return RunningStore(settings.store, "remote")
+    if keep is None:
+        keep = bus_kind(settings) != "embedded"
     base = base_folder(settings)
     store = EmbeddedStore(base, folder=base / "store" if keep else None)
     await store.start()
     found = msgspec.structs.replace(settings.store, url=store.url)
     return RunningStore(found, "embedded", store.stop, store.check)
+
+
+def bus_kind(settings: Settings) -> BusKind:
+    """Which bus the settings lead to on this machine."""
+    if settings.bus.url != "local":
+        return "remote"
+    if settings.bus.kind == "auto":
+        return "kafka" if LocalKafka.installed() else "embedded"
+    return settings.bus.kind
 
 
 def base_folder(settings: Settings) -> Path:
