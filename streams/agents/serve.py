@@ -1,0 +1,273 @@
+"""The serve stage: feature blocks to predictions, and to summaries of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import orjson
+
+from headrace.schemas.batch import Headers, RecordBatch
+from headrace.schemas.block import FeatureBlock, Labels
+from headrace.schemas.deadletter import deadletter_headers, deadletter_value
+from headrace.schemas.errors import PoisonError, Source
+from headrace.schemas.fragments import strings
+from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.prediction import PredictionColumns, encode_predictions
+from headrace.schemas.protocols import (
+    Effects,
+    Output,
+    PartitionState,
+    Scorer,
+    Scores,
+)
+from headrace.schemas.topics import PipelineTopics
+from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
+from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
+from headrace.streams.agents.serve_state import ServeDelta, ServeState, SourceKey
+from headrace.streams.agents.summarize import ScoredRows, Summarizer
+from headrace.streams.agents.windows import Windows, WindowsDelta
+from headrace.streams.client.clock import wall_clock
+
+_FORMAT = 1
+"""Version of the state's fields."""
+
+
+class ServeAgent:
+    """`Batch -> Effects` of the serve stage, pure but for the scorer's clock and cache.
+
+    Predictions go to the source's partition number, keyed by entity. A row whose telemetry offset
+    was served before is dropped, so blocks that ENRICH cut anew after a restart may overlap. A row
+    that the model refuses goes to the dead letter as `model.failed`, as a block of that one row;
+    its neighbours are served. ``in = out + dead + repeated`` for every batch, counted in rows.
+
+    Args:
+        pipeline: Pipeline file.
+        topics: Its topics.
+        scorer: The model, ready.
+        now: Wall clock, seconds since 1970; only for the time a prediction was served.
+    """
+
+    stage = "serve"
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        topics: PipelineTopics,
+        scorer: Scorer,
+        *,
+        now: Callable[[], float] = wall_clock,
+    ) -> None:
+        self._name, self._digest = pipeline.name, pipeline.digest
+        self._topics, self._scorer, self._now = topics, scorer, now
+        self._inputs = pipeline.model_inputs
+        outputs = pipeline.model.outputs
+        self._labels = (outputs.otherwise, outputs.label)
+        self._summarizer = Summarizer(pipeline, topics)
+        self.layout = _layout(pipeline)
+
+    def new_state(self, topic: str, partition: int) -> ServeState:
+        """The state before the first record of a partition."""
+        return ServeState()
+
+    async def process(
+        self, state: PartitionState, records: RecordBatch, *, rebuilt: bool
+    ) -> Effects:
+        """What `records`, blocks in log order, do; `state` is only read.
+
+        Predictions are flagged by what their block says of its features: SERVE's own state, of
+        which `rebuilt` tells, has no part in a score.
+
+        Raises:
+            PoisonError: a record is no block (`block.invalid`), or one that lacks columns of the
+                model (`block.columns`).
+            RetryableError, FatalError: from the scorer.
+        """
+        ours = _ours(state)
+        blocks = [self._block(records, row) for row in range(len(records))]
+        fresh, served = _fresh(ours.served, blocks)
+        counts = {"in": sum(map(len, blocks)), "out": 0, "dead": 0, "late": 0}
+        counts["repeated"] = counts["in"] - sum(map(len, fresh))
+        if not fresh:
+            return Effects([], [], ServeDelta(ours, served, None), counts)
+        rows = join_blocks(
+            fresh,
+            columns=self._inputs,
+            metrics=self._summarizer.metrics,
+            attributes=self._summarizer.group_by,
+        )
+        found = await score_rows(self._scorer, rows.features)
+        windows, summaries = self._summarized(ours.windows, rows, found, records.partition)
+        outputs = [*self._predictions(rows, found), *self._refused(rows, found), *summaries]
+        counts["out"], counts["dead"] = len(found.served), len(found.failed)
+        return Effects(outputs, [], ServeDelta(ours, served, windows), counts)
+
+    def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
+        """Effects that dead-letter one record under `code` and change nothing else."""
+        value, cut = deadletter_value(records.values[row])
+        headers = deadletter_headers(
+            code,
+            records.source(row),
+            stage=self.stage,
+            pipeline=self._name,
+            pipeline_digest=self._digest,
+            first_seen_ms=int(records.log_times_ms[row]),
+        )
+        output = Output(
+            self._topics.deadletter.name,
+            records.partition,
+            [records.keys[row]],
+            [value],
+            [[*headers, *cut]],
+        )
+        counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
+        return Effects([output], [], ServeDelta(_ours(state), {}, None), counts)
+
+    def _block(self, records: RecordBatch, row: int) -> FeatureBlock:
+        try:
+            block = FeatureBlock.decode(records.values[row] or b"")
+        except ValueError as error:
+            raise PoisonError(
+                "block.invalid", source=records.source(row), found="is no feature block"
+            ) from error
+        missing = set(self._inputs).difference(block.columns)
+        if missing:
+            raise PoisonError(
+                "block.columns",
+                source=records.source(row),
+                found=f"lacks {len(missing)} columns of the model's inputs",
+            )
+        return block
+
+    def _predictions(self, rows: FeatureRows, found: Isolated) -> Iterator[Output]:
+        """Predictions, run by run of blocks that differ in nothing a prediction's head says."""
+        if found.scores is None:
+            return
+        served_ms = int(self._now() * 1000)
+        names = rows.entities.names
+        fragments, keys = strings(names), [name.encode() for name in names]
+        codes = rows.entities.codes.tolist()
+        for first, last in _runs(rows.blocks):
+            begin, end = int(rows.starts[first]), int(rows.starts[last])
+            at, to = np.searchsorted(found.served, (begin, end)).tolist()
+            if at == to:
+                continue
+            served = found.served[at:to]
+            entities = [codes[row] for row in served.tolist()]
+            ids = [text for block in rows.blocks[first:last] for text in block.event_ids]
+            if to - at < end - begin:
+                ids = [ids[row] for row in (served - begin).tolist()]
+            values = encode_predictions(
+                PredictionColumns(
+                    pipeline=self._name,
+                    model=self._scorer.model,
+                    topic=rows.blocks[first].topic,
+                    partition=rows.blocks[first].partition,
+                    offsets=rows.offsets[served],
+                    event_times_ms=rows.event_times_ms[served],
+                    log_times_ms=rows.log_times_ms[served],
+                    event_ids=ids,
+                    entities=[fragments[code] for code in entities],
+                    scores=_part(found.scores, at, to),
+                    labels=self._labels,
+                    served_ms=served_ms,
+                    flags=("rebuilt",) if rows.blocks[first].rebuilt else (),
+                )
+            )
+            by_entity = [keys[code] for code in entities]
+            partition = rows.blocks[first].partition
+            yield Output(self._topics.predictions.name, partition, by_entity, values)
+
+    def _refused(self, rows: FeatureRows, found: Isolated) -> Iterator[Output]:
+        """Dead letters of the rows that the model refused, each a block of one row."""
+        blocks = [(rows.one(row), code) for row, code in sorted(found.failed.items())]
+        for partition in sorted({block.partition for block, _ in blocks}):
+            ours = [(block, code) for block, code in blocks if block.partition == partition]
+            yield Output(
+                self._topics.deadletter.name,
+                partition,
+                [block.entities.names[0].encode() for block, _ in ours],
+                [block.encode() for block, _ in ours],
+                [self._headers(block, code) for block, code in ours],
+            )
+
+    def _headers(self, block: FeatureBlock, code: str) -> Headers:
+        return deadletter_headers(
+            code,
+            Source(block.topic, block.partition, int(block.offsets[0])),
+            stage=self.stage,
+            pipeline=self._name,
+            pipeline_digest=self._digest,
+            first_seen_ms=int(block.log_times_ms[0]),
+        )
+
+    def _summarized(
+        self, windows: Windows, rows: FeatureRows, found: Isolated, partition: int
+    ) -> tuple[WindowsDelta, list[Output]]:
+        """Fold what was served; a refused row moves no watermark."""
+        if found.scores is None:
+            return WindowsDelta(windows, windows.watermark), []
+        served = found.served
+        groups = self._summarizer.groups(rows.attributes, len(rows))
+        scored = ScoredRows(
+            event_times_ms=rows.event_times_ms[served],
+            entities=Labels(rows.entities.names, rows.entities.codes[served]),
+            groups=Labels(groups.names, groups.codes[served]),
+            score=found.scores.score,
+            high=found.scores.high,
+            metrics=rows.metrics[served],
+            model=self._scorer.model.digest,
+        )
+        return self._summarizer.fold(windows, scored, partition)
+
+
+def _fresh(
+    served: dict[SourceKey, int], blocks: Sequence[FeatureBlock]
+) -> tuple[list[FeatureBlock], dict[SourceKey, int]]:
+    """The blocks' rows that were not served before, and the highest offset of each source."""
+    highest: dict[SourceKey, int] = {}
+    fresh = []
+    for block in blocks:
+        if not len(block):
+            continue
+        source = (block.topic, block.partition)
+        before = highest.get(source, served.get(source, -1))
+        start = int(np.searchsorted(block.offsets, before, side="right"))
+        if start < len(block):
+            fresh.append(block.slice(start, len(block)) if start else block)
+            highest[source] = int(block.offsets[-1])
+    return fresh, highest
+
+
+def _runs(blocks: Sequence[FeatureBlock]) -> Iterator[tuple[int, int]]:
+    """First and last (exclusive) of consecutive blocks of one source and one flag."""
+    first = 0
+    for at in range(1, len(blocks) + 1):
+        if at == len(blocks) or _head(blocks[at]) != _head(blocks[first]):
+            yield first, at
+            first = at
+
+
+def _head(block: FeatureBlock) -> tuple[str, int, bool]:
+    return block.topic, block.partition, block.rebuilt
+
+
+def _part(scores: Scores, start: int, stop: int) -> Scores:
+    whole = start == 0 and stop == len(scores.score)
+    return scores if whole else slice_scores(scores, start, stop)
+
+
+def _layout(pipeline: Pipeline) -> str:
+    """Digest of what the state's content hangs on; another one begins with an empty state."""
+    summary = pipeline.summary
+    facts = orjson.dumps(
+        [_FORMAT, summary.window_s, summary.group_by, summary.metrics], option=orjson.OPT_SORT_KEYS
+    )
+    return hashlib.blake2b(facts, digest_size=8).hexdigest()
+
+
+def _ours(state: PartitionState) -> ServeState:
+    if not isinstance(state, ServeState):
+        raise TypeError(f"the serve stage got a {type(state).__name__}, expected a ServeState")
+    return state

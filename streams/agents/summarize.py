@@ -1,0 +1,261 @@
+"""The summarize step: SERVE's predictions folded into windows and groups, while in memory."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.schemas.batch import F64, I64
+from headrace.schemas.block import Labels
+from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.protocols import Output
+from headrace.schemas.summary import Moments, SummaryRecord, TopDevice
+from headrace.schemas.topics import PipelineTopics
+from headrace.streams.agents.moments import Running
+from headrace.streams.agents.windows import Cell, CellKey, Windows, WindowsDelta
+
+log = logging.getLogger("headrace.summarize")
+
+ALL = "all"
+_LABEL = 64
+_GROUP = 260
+
+
+@dataclass(slots=True)
+class ScoredRows:
+    """N predictions of one partition, in log order, as far as a summary looks at them.
+
+    Attributes:
+        event_times_ms: int64 (N,), milliseconds since 1970.
+        entities: Entity of each.
+        groups: Group of each.
+        score: float32 (N,).
+        high: bool (N,), labelled anomalous.
+        metrics: float64 (N, S); NaN is missing.
+        model: Digest of the model that answered.
+    """
+
+    event_times_ms: I64
+    entities: Labels
+    groups: Labels
+    score: NDArray[np.float32]
+    high: NDArray[np.bool_]
+    metrics: F64
+    model: str
+
+
+class Summarizer:
+    """Folds predictions into tumbling event-time windows and groups, and releases what is over.
+
+    A window is released once the partition's watermark, the largest event time seen, has reached
+    its end and the allowed lateness. A row that comes after that, judged by the rows before it
+    alone, is in no summary. What is released depends on the log and not on how it was cut.
+
+    Args:
+        pipeline: Pipeline file.
+        topics: Its topics.
+    """
+
+    def __init__(self, pipeline: Pipeline, topics: PipelineTopics) -> None:
+        self._summary = pipeline.summary
+        self._name, self._digest = pipeline.name, pipeline.digest
+        self._topic = topics.summaries.name
+        self._window_ms = max(1, round(pipeline.summary.window_s * 1000))
+        self._lateness_ms = round(pipeline.input.allowed_lateness_s * 1000)
+        self._top = 0 if pipeline.input.entity_personal else pipeline.summary.top
+        self._listed = {
+            name: {*spec.values, spec.default} for name, spec in pipeline.input.attributes.items()
+        }
+        self._other = {name: spec.default for name, spec in pipeline.input.attributes.items()}
+        self.group_by = pipeline.summary.group_by
+        self.metrics = pipeline.summary.metrics
+
+    def groups(self, attributes: Sequence[Labels], rows: int) -> Labels:
+        """Group of each row from the labels of the grouping attributes, in their order.
+
+        A label that the pipeline file does not list counts as its attribute's default: nothing
+        else can be a part of a group's name.
+        """
+        if not attributes:
+            return Labels([ALL], np.zeros(rows, np.int32))
+        columns = zip(self.group_by, attributes, strict=True)
+        names = [[self._label(by, name) for name in labels.names] for by, labels in columns]
+        codes = np.zeros(rows, np.int64)
+        for labels in attributes:
+            codes = codes * len(labels.names) + labels.codes
+        used, codes = _ranks(codes)
+        texts = ["/".join(parts)[:_GROUP] for parts in product(*names)]
+        merged = Labels.encode([texts[code] for code in used.tolist()])
+        return Labels(merged.names, merged.codes[codes])
+
+    def _label(self, attribute: str, label: str) -> str:
+        listed = self._listed.get(attribute)
+        if listed is not None and label not in listed:
+            label = self._other[attribute]
+        return label[:_LABEL]
+
+    def fold(
+        self, windows: Windows, rows: ScoredRows, partition: int
+    ) -> tuple[WindowsDelta, list[Output]]:
+        """What `rows` change in the open windows, and the summaries they release.
+
+        Args:
+            windows: State before the rows; not changed.
+            rows: Rows in log order.
+            partition: Source partition.
+        """
+        times = rows.event_times_ms
+        reached = np.maximum.accumulate(np.concatenate(([windows.watermark], times)))
+        delta = WindowsDelta(windows, int(reached[-1]))
+        starts = times - times % self._window_ms
+        in_time = starts + self._window_ms + self._lateness_ms > reached[:-1]
+        if len(times):
+            self._fold(delta, rows, starts, in_time)
+        return delta, self._released(delta, partition)
+
+    def _fold(
+        self, delta: WindowsDelta, rows: ScoredRows, starts: I64, in_time: NDArray[np.bool_]
+    ) -> None:
+        keep: slice | NDArray[np.bool_] = slice(None)
+        if not in_time.all():
+            missed = len(in_time) - int(in_time.sum())
+            log.warning("%d predictions are in no summary: their window was released", missed)
+            keep = in_time
+            if missed == len(in_time):
+                return
+        groups, entities = rows.groups.codes[keep], rows.entities.codes[keep]
+        score, high = rows.score[keep].astype(np.float64), rows.high[keep]
+        first = int(starts[keep].min())
+        width = len(rows.groups.names)
+        used, place = _ranks((starts[keep] - first) // self._window_ms * width + groups)
+        keys: list[CellKey] = [
+            (first + code // width * self._window_ms, rows.groups.names[code % width])
+            for code in used.tolist()
+        ]
+        known = [delta.windows.cells.get(key) for key in keys]
+        quantities = [score, *rows.metrics[keep].T[: len(self.metrics)]]
+        running = [_folded(known, k, place, values) for k, values in enumerate(quantities)]
+        counts = np.bincount(place, minlength=len(keys)).tolist()
+        anomalies = np.bincount(place[high], minlength=len(keys)).tolist()
+        for c, (key, cell) in enumerate(zip(keys, known, strict=True)):
+            old = cell or Cell(0, 0, {}, Running.empty(0))
+            models = old.models | {rows.model: old.models.get(rows.model, 0) + counts[c]}
+            delta.cells[key] = Cell(
+                old.rows + counts[c], old.anomalies + anomalies[c], models, _row(running, c)
+            )
+        _see(delta, keys, place, entities, rows.entities.names, score, high)
+
+    def _released(self, delta: WindowsDelta, partition: int) -> list[Output]:
+        over = delta.watermark - self._lateness_ms - self._window_ms
+        open_keys = {**delta.windows.cells, **delta.cells}
+        delta.closed = sorted(key for key in open_keys if key[0] <= over)
+        if not delta.closed:
+            return []
+        records = [self._record(key, delta.whole(key), partition) for key in delta.closed]
+        keys = [f"{r.window_start_ms}/{r.group}".encode() for r in records]
+        return [Output(self._topic, 0, keys, [encode_summary(r) for r in records])]
+
+    def _record(self, key: CellKey, cell: Cell, partition: int) -> SummaryRecord:
+        start, group = key
+        suppressed = len(cell.devices) < self._summary.min_group
+        score, *metrics = cell.running.moments()
+        return SummaryRecord(
+            pipeline=self._name,
+            pipeline_digest=self._digest,
+            window_start_ms=start,
+            window_end_ms=start + self._window_ms,
+            group=group,
+            partition=partition,
+            rows=cell.rows,
+            anomalies=0 if suppressed else cell.anomalies,
+            devices=len(cell.devices),
+            suppressed=suppressed,
+            score=Moments(0, 0.0, 0.0, None, None) if suppressed else score,
+            metrics={} if suppressed else dict(zip(self.metrics, metrics, strict=True)),
+            top=() if suppressed else _top(cell, self._top),
+            models={} if suppressed else cell.models,
+        )
+
+
+def encode_summary(record: SummaryRecord) -> bytes:
+    """The record as JSON, after every rule of its type was checked against the bytes themselves.
+
+    Raises:
+        ValueError: a field holds what its type does not allow; nothing of it is quoted.
+    """
+    value = msgspec.json.encode(record)
+    try:
+        allowed = msgspec.json.decode(value, type=SummaryRecord) == record
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError):
+        allowed = False
+    if not allowed:
+        raise ValueError("a summary holds what its type does not allow; it is not sent")
+    return value
+
+
+def _ranks(codes: NDArray[np.int64]) -> tuple[I64, NDArray[np.intp]]:
+    """Distinct codes, none negative, and the rank of each row's among them."""
+    span = int(codes.max()) + 1 if len(codes) else 0
+    if span > 4 * len(codes) + 1024:
+        used, rank = np.unique(codes, return_inverse=True)
+        return used, rank
+    there = np.zeros(span, np.bool_)
+    there[codes] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[codes]
+
+
+def _folded(known: list[Cell | None], k: int, place: NDArray[np.intp], values: F64) -> Running:
+    """Quantity `k` of each cell, with `values` folded in."""
+    carried = Running.empty(len(known))
+    for c, cell in enumerate(known):
+        if cell is not None:
+            for name in Running.__slots__:
+                getattr(carried, name)[c] = getattr(cell.running, name)[k]
+    return carried.folded(place, values)
+
+
+def _row(running: list[Running], c: int) -> Running:
+    """Cell `c` of every quantity."""
+    columns = [np.array([getattr(r, name)[c] for r in running]) for name in Running.__slots__]
+    return Running(*columns)
+
+
+def _see(
+    delta: WindowsDelta,
+    keys: list[CellKey],
+    place: NDArray[np.intp],
+    entities: NDArray[np.int32],
+    names: list[str],
+    score: F64,
+    high: NDArray[np.bool_],
+) -> None:
+    """Devices that are new in their cell, score higher than before, or are anomalous."""
+    width = len(names)
+    used, pair = _ranks(place.astype(np.int64) * width + entities)
+    best = np.full(len(used), -np.inf)
+    np.maximum.at(best, pair, score + 0.0)
+    anomalies = np.bincount(pair[high], minlength=len(used))
+    known = [delta.windows.cells.get(key) for key in keys]
+    devices = [cell.devices if cell is not None else {} for cell in known]
+    found: list[dict[str, tuple[float, int]]] = [{} for _ in keys]
+    for code, top, more in zip(used.tolist(), best.tolist(), anomalies.tolist(), strict=True):
+        cell, name = code // width, names[code % width]
+        seen = devices[cell].get(name)
+        if seen is None:
+            found[cell][name] = (top, more)
+        elif more or top > seen[0]:
+            found[cell][name] = (max(top, seen[0]), seen[1] + more)
+    delta.devices = {key: new for key, new in zip(keys, found, strict=True) if new}
+
+
+def _top(cell: Cell, size: int) -> tuple[TopDevice, ...]:
+    """The devices of the highest scores, of equal ones those with the first names."""
+    best = heapq.nsmallest(size, cell.devices.items(), key=lambda item: (-item[1][0], item[0]))
+    return tuple(TopDevice(name[:_LABEL], score, rows) for name, (score, rows) in best)

@@ -1,0 +1,167 @@
+"""Open windows of one partition: what SUMMARIZE has folded and not yet sent."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import orjson
+
+from headrace.schemas.protocols import Fields
+from headrace.streams.agents.moments import Running
+
+BEGINNING = -(2**62)
+"""The watermark before the first event."""
+
+_WATERMARK = b"watermark"
+_CELL, _DEVICE = b"window ", b"device "
+_INT = struct.Struct("<q")
+_COUNTS = struct.Struct("<qq")
+_SEEN = struct.Struct("<dq")
+
+CellKey = tuple[int, str]
+"""Start of the window, milliseconds since 1970, and group."""
+
+Seen = tuple[float, int]
+"""A device's highest score and its anomalies, in one window and group."""
+
+
+@dataclass(slots=True)
+class Cell:
+    """One window and group.
+
+    Attributes:
+        rows: Predictions.
+        anomalies: Those labelled anomalous.
+        models: Model digest to predictions by it.
+        running: Moments of the score, then of each metric.
+        devices: Every device of it.
+    """
+
+    rows: int
+    anomalies: int
+    models: dict[str, int]
+    running: Running
+    devices: dict[str, Seen] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """Everything but the devices."""
+        models = orjson.dumps(self.models)
+        counts = _COUNTS.pack(self.rows, self.anomalies)
+        return b"".join((counts, _INT.pack(len(models)), models, self.running.encode()))
+
+    @classmethod
+    def decode(cls, value: bytes) -> Cell:
+        """What `encode` gave, without devices."""
+        rows, anomalies = _COUNTS.unpack_from(value)
+        (size,) = _INT.unpack_from(value, _COUNTS.size)
+        at = _COUNTS.size + _INT.size
+        models = orjson.loads(value[at : at + size])
+        return cls(rows, anomalies, models, Running.decode(value[at + size :]))
+
+
+@dataclass(slots=True)
+class Windows:
+    """Open windows of one partition.
+
+    Attributes:
+        watermark: Largest event time seen, milliseconds since 1970.
+        cells: What is open, by window and group.
+    """
+
+    watermark: int = BEGINNING
+    cells: dict[CellKey, Cell] = field(default_factory=dict)
+
+    def load(self, name: bytes, value: bytes) -> bool:
+        """Take one checkpoint field, in any order; false where it is none of ours."""
+        if name == _WATERMARK:
+            (self.watermark,) = _INT.unpack(value)
+        elif name.startswith(_CELL):
+            start, group = orjson.loads(name[len(_CELL) :])
+            cell = Cell.decode(value)
+            known = self.cells.get((start, group))
+            cell.devices = known.devices if known else {}
+            self.cells[start, group] = cell
+        elif name.startswith(_DEVICE):
+            start, group, device = orjson.loads(name[len(_DEVICE) :])
+            if (start, group) not in self.cells:
+                self.cells[start, group] = Cell(0, 0, {}, Running.empty(0))
+            self.cells[start, group].devices[device] = _SEEN.unpack(value)
+        else:
+            return False
+        return True
+
+    def dump(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every field."""
+        yield _WATERMARK, _INT.pack(self.watermark)
+        for key, cell in self.cells.items():
+            yield _cell_name(key), cell.encode()
+            yield from _devices(key, cell.devices)
+
+
+@dataclass(slots=True)
+class WindowsDelta:
+    """What one batch changes in the open windows; they stay as they are until `fold`.
+
+    Attributes:
+        windows: What it was made from.
+        watermark: After the batch.
+        cells: New content of the cells it touched, without devices.
+        devices: New content of the devices it changed, by cell.
+        closed: Cells it closed.
+    """
+
+    windows: Windows
+    watermark: int
+    cells: dict[CellKey, Cell] = field(default_factory=dict)
+    devices: dict[CellKey, dict[str, Seen]] = field(default_factory=dict)
+    closed: list[CellKey] = field(default_factory=list)
+
+    def changed(self) -> Fields:
+        """Fields to set."""
+        if self.watermark != self.windows.watermark:
+            yield _WATERMARK, _INT.pack(self.watermark)
+        closed = set(self.closed)
+        for key, cell in self.cells.items():
+            if key not in closed:
+                yield _cell_name(key), cell.encode()
+                yield from _devices(key, self.devices.get(key, {}))
+
+    def dropped(self) -> Iterable[bytes]:
+        """Fields to remove: those of closed windows that were written before."""
+        for key in self.closed:
+            cell = self.windows.cells.get(key)
+            if cell is not None:
+                yield _cell_name(key)
+                yield from (name for name, _ in _devices(key, cell.devices))
+
+    def fold(self) -> None:
+        """Apply it."""
+        self.windows.watermark = self.watermark
+        for key, cell in self.cells.items():
+            known = self.windows.cells.get(key)
+            cell.devices = known.devices if known else {}
+            cell.devices |= self.devices.get(key, {})
+            self.windows.cells[key] = cell
+        for key in self.closed:
+            self.windows.cells.pop(key, None)
+
+    def whole(self, key: CellKey) -> Cell:
+        """A cell as it will be, with all of its devices."""
+        known = self.windows.cells.get(key)
+        cell = self.cells.get(key, known)
+        if cell is None:
+            raise KeyError(key)
+        devices = (known.devices if known else {}) | self.devices.get(key, {})
+        return Cell(cell.rows, cell.anomalies, cell.models, cell.running, devices)
+
+
+def _cell_name(key: CellKey) -> bytes:
+    return _CELL + orjson.dumps(key)
+
+
+def _devices(key: CellKey, devices: dict[str, Seen]) -> Iterator[tuple[bytes, bytes]]:
+    head = _DEVICE + orjson.dumps(key)[:-1] + b","
+    for device, seen in devices.items():
+        yield head + orjson.dumps(device) + b"]", _SEEN.pack(*seen)
