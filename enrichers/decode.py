@@ -95,14 +95,15 @@ class Decoder:
         self._registry = registry
         self._cloudevents = spec.format == "cloudevents"
         place = cloudevents.place if self._cloudevents else str
-        self._metrics = [place(spec.metric_path(name)) for name in spec.metrics]
+        paths = [spec.metric_path(name) for name in spec.metrics]
+        self._metrics = list(dict.fromkeys([*map(place, paths), *paths]))
         time = place(spec.time)
         self._unit = "iso" if self._cloudevents and time in cloudevents.ENVELOPE else spec.time_unit
         labels = {name: place(spec.attribute_path(name)) for name in spec.attributes}
         leaves = [(place(spec.entity), TEXT), (time, WORD if self._unit == "iso" else STAMP)]
         leaves += [(place(spec.id), TEXT)] if spec.id else []
         leaves += [(cloudevents.VERSION, WORD)] if self._cloudevents else []
-        leaves += [(path, NUMBER) for path in self._metrics]
+        leaves += [(place(path), NUMBER) for path in paths]
         leaves += [(path, LABEL) for path in labels.values()]
         shape = Shape(merge_leaves(leaves))
         self._reader: Reader = CloudEventsReader(shape) if self._cloudevents else JsonReader(shape)
@@ -110,7 +111,7 @@ class Decoder:
         self._read_time = shape.reader(time)
         self._read_id = shape.reader(place(spec.id)) if spec.id else None
         self._read_version = shape.reader(cloudevents.VERSION) if self._cloudevents else None
-        self._read_metrics = [shape.reader(path) for path in self._metrics]
+        self._read_metrics = [shape.reader(place(path)) for path in paths]
         self._read_labels = {name: shape.reader(path) for name, path in labels.items()}
         bounds = spec.metrics.values()
         self._low = np.array([-LARGEST if m.min is None else max(m.min, -LARGEST) for m in bounds])

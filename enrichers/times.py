@@ -161,7 +161,7 @@ def parse_numbers(values: Sequence[int | float], unit: str) -> tuple[I64, Bools]
         whole = np.fromiter((type(v) is int for v in values), np.bool_, len(values))
         integers = [v for v in values if type(v) is int]
         times[whole] = _from_integers(np.array(integers, np.int64), unit)
-        floats = np.array([v for v in values if type(v) is not int], np.float64)
+        floats = np.array([v for v in values if type(v) is not int], np.float64).clip(-1e25, 1e25)
         scaled = floats * 1000.0 if unit == "s" else floats / _PER_MS[unit]
         times[~whole] = np.rint(np.clip(scaled, _INVALID, LAST_MS + 1)).astype(np.int64)
     return times, (times >= FIRST_MS) & (times <= LAST_MS)
