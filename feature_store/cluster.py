@@ -125,8 +125,8 @@ class ClusterWire:
     def _table(self, ranges: Iterable[list[Any]], asked: Node) -> list[Server]:
         table: list[Server | None] = [None] * SLOTS
         for first, last, (host, port, *_), *_ in ranges:
-            # A node that does not know its own name is the one we asked.
-            name = host.decode() if host else asked[0]
+            # A node that does not know its name (none, or "?") is reached as the one we asked.
+            name = asked[0] if host in (None, b"", b"?") else host.decode()
             table[first : last + 1] = [self._server((name, int(port)))] * (last + 1 - first)
         served = [server for server in table if server is not None]
         if len(served) < SLOTS:

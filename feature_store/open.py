@@ -1,4 +1,9 @@
-"""Open the store that the settings name."""
+"""Open the store that the settings name.
+
+An ACL user needs the keys ``{<pipeline>/*`` and: ping, evalsha, eval, hget, hset, hsetex, hdel,
+hlen, hmget, hgetall, hscan, hincrby, hrandfield, pexpire, pttl, persist, time, unlink, and, to be
+served well and told what is wrong, command|info and info; on a cluster also cluster|slots.
+"""
 
 from __future__ import annotations
 

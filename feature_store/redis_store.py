@@ -1,8 +1,8 @@
 """The only door to redis-py: connections, requests, and every error of it as one of ours.
 
 A request is a list of commands, sent in one write and answered in order. One request costs one
-round trip, whatever it holds. redis-py gives the connection (handshake, TLS, parser); the requests
-themselves do not pass through its clients, whose cost per command is that of forty of our rows.
+round trip, whatever it holds. redis-py gives the connection (handshake, TLS, parser); requests do
+not pass through its clients and pipelines: 1.6 µs of our time per command instead of 10 (measured).
 
 Nothing is retried here. A request that fails or is cancelled closes its connection, and the idle
 ones with it if the connection broke, so that the next request starts on a fresh one and never reads
