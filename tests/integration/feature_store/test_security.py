@@ -129,7 +129,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, servers: ModuleType) -> It
     port = servers.free_port()
     options = [
         "--port", str(port), "--user", "headrace", "on", ">right", *RIGHTS,
-        "--user", "reader", "on", ">right", "~{*", "+ping", "+hget", "+command|info",
+        "--user", "reader", "on", ">right", "~{*", "+ping", "+hget",
         "--user", "default", "off",
     ]  # fmt: skip
     with servers.server(tmp_path_factory.mktemp("acl"), *options, ready=port):
