@@ -84,6 +84,7 @@ class StageConsumer(driver.Consumer):
         self.expired: Counter[Partition] = Counter()
         self.committed_at: float | None = None
         self.halted = False
+        self.settled = False
         super().__init__(*args, **kwargs)
         self.bodies = Bodies(self.handler, self.fail)
 
@@ -242,6 +243,7 @@ class StageConsumer(driver.Consumer):
 
     async def _give_up(self) -> None:
         partitions, self._owned = self._owned, frozenset()
+        self.settled = False
         self._turns.clear()
         for flow in self._flows.values():
             flow.closing = True
@@ -270,16 +272,18 @@ class StageConsumer(driver.Consumer):
         await self.bodies.finished()
 
     async def _bounded(self, work: Awaitable[None]) -> None:
-        try:
-            await asyncio.wait_for(work, self.options.shutdown_s)
-        except TimeoutError:
-            late = self.bodies.cut_off()
+        # Not wait_for: it would wait for ever for work that swallows its cancellation.
+        task = asyncio.ensure_future(work)
+        await asyncio.wait({task}, timeout=self.options.shutdown_s)
+        if not task.done():
+            task.cancel()
             log.warning(
                 "revocation: work is still open after %.1f s (%d bodies cut off); "
                 "it is dropped, and done again by the next owner",
                 self.options.shutdown_s,
-                late,
+                self.bodies.cut_off(),
             )
+            await asyncio.wait({task}, timeout=_CUT_OFF_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.bodies.finished(), _CUT_OFF_S)
 
@@ -308,11 +312,13 @@ class StageConsumer(driver.Consumer):
                 self.fail(error)
                 return
         else:
+            self.settled = not partitions
             return
         self._flows = {flow.partition: flow for flow in flows}
         self._turns = deque(flows)
         for flow in flows:
             self._thread.tell(self._thread.pump.open, flow)
+        self.settled = True
         log.info("%s reads %d partitions", self.options.group, len(flows))
 
     async def _locate(self, partitions: frozenset[Partition]) -> list[Flow]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from headrace.schemas.errors import BusUnavailableError, FatalError, HeadraceError
 from headrace.streams.transport.app import StageApp
 from headrace.streams.transport.consumer import StageConsumer
-from headrace.streams.transport.flow import Delivered
+from headrace.streams.transport.flow import Delivered, Flow
 from headrace.streams.transport.options import Partition, StageOptions, log
 
 __all__ = ["Delivered", "Partition", "StageHandler", "StageTransport"]
@@ -138,10 +138,13 @@ class StageTransport:
             await self._leave(self._app)
 
     async def _leave(self, app: StageApp) -> None:
-        try:
-            await asyncio.wait_for(app.stop(), self.options.shutdown_s + _LEAVE_S)
-        except TimeoutError:
+        stopping = asyncio.create_task(app.stop())
+        await asyncio.wait({stopping}, timeout=self.options.shutdown_s + _LEAVE_S)
+        if not stopping.done():
+            stopping.cancel()
             log.warning("group %s was not left in time; it will notice", self.options.group)
+        elif (error := stopping.exception()) is not None:
+            log.warning("leaving group %s: %s", self.options.group, type(error).__name__)
 
     async def stop(self) -> None:
         """End `run` in good order: finish open work within `shutdown_s`, commit, leave the group.
@@ -154,8 +157,9 @@ class StageTransport:
 
     def fail(self, error: BaseException) -> None:
         """End `run` with `error`; nothing more is committed. The first error wins."""
-        if self._app is not None and self._app.connected:
-            self._app.batches.halted = True
+        consumer = self._joined()
+        if consumer is not None:
+            consumer.halted = True
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(error)
 
@@ -200,25 +204,27 @@ class StageTransport:
         return (await self._consumer().log_ranges([partition]))[partition]
 
     def _consumer(self) -> StageConsumer:
-        if self._app is None or not self._app.connected:
+        consumer = self._joined()
+        if consumer is None:
             raise BusUnavailableError("the stage has not joined its group yet; start it first")
-        return self._app.batches
+        return consumer
+
+    def _joined(self) -> StageConsumer | None:
+        return self._app.batches if self._app is not None and self._app.connected else None
 
     # --- for metrics and the watchdog -------------------------------------------------------
 
     @property
     def assignment(self) -> frozenset[Partition]:
         """Partitions that are assigned to this worker."""
-        return frozenset() if self._app is None else self._consumer().owned
+        consumer = self._joined()
+        return frozenset() if consumer is None else consumer.owned
 
     @property
     def ready(self) -> bool:
-        """Whether the worker has an assignment and all of it is open."""
-        return (
-            self._app is not None
-            and not self._app.rebalancing
-            and (self.assignment == frozenset(self._consumer().flows))
-        )
+        """Whether the worker has its share of the group (it may be none) and reads all of it."""
+        consumer = self._joined()
+        return consumer is not None and consumer.settled
 
     @property
     def generation(self) -> int:
@@ -228,34 +234,33 @@ class StageTransport:
     @property
     def in_flight(self) -> dict[Partition, int]:
         """Batches handed over and not committable yet, of each open partition."""
-        return (
-            {}
-            if self._app is None
-            else {partition: flow.in_flight for partition, flow in self._consumer().flows.items()}
-        )
+        return {partition: flow.in_flight for partition, flow in self._flows().items()}
 
     @property
     def lag(self) -> dict[Partition, int]:
         """Records written and not finished yet, of each open partition; as of the last fetch."""
-        if self._app is None:
-            return {}
-        return {
-            partition: max(0, flow.end - flow.position)
-            for partition, flow in self._consumer().flows.items()
-        }
+        return {p: max(0, flow.end - flow.position) for p, flow in self._flows().items()}
 
     @property
     def expired(self) -> dict[Partition, int]:
         """Offsets that the log dropped before this stage read them."""
-        return {} if self._app is None else dict(self._consumer().expired)
+        consumer = self._joined()
+        return {} if consumer is None else dict(consumer.expired)
 
     @property
     def last_commit_age_s(self) -> float | None:
         """Seconds since the last successful commit; None before the first."""
-        at = None if self._app is None else self._consumer().committed_at
-        return None if at is None else time.monotonic() - at
+        consumer = self._joined()
+        if consumer is None or consumer.committed_at is None:
+            return None
+        return time.monotonic() - consumer.committed_at
 
     @property
     def columnar(self) -> bool:
         """Whether the columnar fetch lane is in use."""
-        return self._app is not None and self._consumer().thread.columnar
+        consumer = self._joined()
+        return consumer is not None and consumer.thread.columnar
+
+    def _flows(self) -> dict[Partition, Flow]:
+        consumer = self._joined()
+        return {} if consumer is None else consumer.flows

@@ -83,3 +83,46 @@ async def test_cancelled_run_leaves_the_group(transport_kafka: Bus) -> None:
     with pytest.raises(asyncio.CancelledError):
         await run
     assert await transport_kafka.committed(f"g-{topic}", topic, 1) == [10]
+
+
+async def test_handler_that_swallows_its_cancellation_does_not_hold_the_stop(
+    transport_kafka: Bus,
+) -> None:
+    """A revoked() that cannot be cancelled costs shutdown_s and the cut-off, no more."""
+
+    class Stubborn(Recorder):
+        released = False
+
+        async def revoked(self, partitions: frozenset[tuple[str, int]]) -> None:
+            while not self.released:
+                try:
+                    await asyncio.sleep(0.1)
+                except asyncio.CancelledError:
+                    continue
+
+    topic = await transport_kafka.topic(1)
+    await transport_kafka.fill(topic, [10])
+    seen = Stubborn()
+    stage = transport_kafka.stage(topic, seen, shutdown_s=0.3)
+    run = asyncio.create_task(stage.run())
+    await until(lambda: seen.total == 10, "all records")
+    await stage.stop()
+    await asyncio.wait_for(run, 5)
+    seen.released = True
+    await asyncio.sleep(0.2)
+    assert await transport_kafka.committed(f"g-{topic}", topic, 1) == [10]
+
+
+async def test_two_stages_in_one_process(transport_kafka: Bus) -> None:
+    """Two groups in one event loop each get their own topic, and nothing of the other's."""
+    topics = [await transport_kafka.topic(2) for _ in range(2)]
+    seen = [Recorder(), Recorder()]
+    for topic, rows in zip(topics, ([100, 0], [0, 50]), strict=True):
+        await transport_kafka.fill(topic, rows)
+    one, two = (transport_kafka.stage(t, s) for t, s in zip(topics, seen, strict=True))
+    async with running(one), running(two):
+        await until(lambda: [s.total for s in seen] == [100, 50], "both")
+        assert one.ready
+        assert two.ready
+        assert one.lag == {(topics[0], 0): 0, (topics[0], 1): 0}
+    assert [list(s.values) for s in seen] == [[0], [1]]
