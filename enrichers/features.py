@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrace.enrichers.layout import Layout, operators_of
-from headrace.enrichers.operators.operator import Frame, Rows
+from headrace.enrichers.operators.frame import Frame, Rows
 from headrace.enrichers.rows import EntityRows
 from headrace.enrichers.runs import Runs
 from headrace.schemas.batch import F64, I64, EventBatch

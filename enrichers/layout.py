@@ -11,8 +11,8 @@ import numpy as np
 from headrace.enrichers.operators.change import Change
 from headrace.enrichers.operators.ewma import Ewma
 from headrace.enrichers.operators.extremes import Extremes
+from headrace.enrichers.operators.frame import NEVER, Field, Operator
 from headrace.enrichers.operators.moments import Moments
-from headrace.enrichers.operators.operator import NEVER, Field, Operator
 from headrace.enrichers.operators.raw import Raw
 from headrace.enrichers.operators.since_last import SinceLast
 from headrace.enrichers.operators.statistic import Statistic

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from headrace.enrichers.layout import Layout
-from headrace.enrichers.operators.operator import Rows
+from headrace.enrichers.operators.frame import Rows
 from headrace.schemas.batch import I64
 from headrace.schemas.errors import StateError
 

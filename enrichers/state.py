@@ -10,7 +10,7 @@ import numpy as np
 from headrace.enrichers.dedupe import PREFIX, NewIds, SeenIds
 from headrace.enrichers.late import BEGINNING
 from headrace.enrichers.layout import Layout
-from headrace.enrichers.operators.operator import NEVER, Rows
+from headrace.enrichers.operators.frame import NEVER, Rows
 from headrace.enrichers.rows import EntityRows, row_bytes
 from headrace.schemas.batch import I64
 from headrace.schemas.protocols import Fields, OnlineRows

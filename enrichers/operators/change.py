@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.enrichers.operators.operator import NEVER, Field, Frame, Rows
+from headrace.enrichers.operators.frame import NEVER, Field, Frame, Rows
 from headrace.enrichers.runs import Runs
 from headrace.schemas.batch import F64, I64
 

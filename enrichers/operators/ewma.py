@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headrace.enrichers.operators.operator import Field, Frame, Rows, columns
+from headrace.enrichers.operators.frame import Field, Frame, Rows, columns
 from headrace.enrichers.runs import scan_blend
 from headrace.schemas.batch import F64
 

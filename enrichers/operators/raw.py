@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.enrichers.operators.operator import Field, Frame, Rows, columns
+from headrace.enrichers.operators.frame import Field, Frame, Rows, columns
 from headrace.schemas.batch import F64
 
 

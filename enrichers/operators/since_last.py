@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headrace.enrichers.operators.operator import NEVER, Field, Frame, Rows, columns
+from headrace.enrichers.operators.frame import NEVER, Field, Frame, Rows, columns
 from headrace.schemas.batch import F64
 
 

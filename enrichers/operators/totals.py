@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headrace.enrichers.operators.operator import columns
+from headrace.enrichers.operators.frame import columns
 from headrace.enrichers.runs import Runs, scan
 from headrace.schemas.batch import F64
 

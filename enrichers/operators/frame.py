@@ -1,4 +1,4 @@
-"""What an operator is: it owns fields of an entity's row and columns of the features."""
+"""What an operator works on: fields of an entity's row, and the events of a batch as a frame."""
 
 from __future__ import annotations
 
