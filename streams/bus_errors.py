@@ -21,9 +21,9 @@ _UNAVAILABLE = """
     CorruptRecordException LeaderNotAvailableError NotLeaderForPartitionError
     RequestTimedOutError BrokerNotAvailableError ReplicaNotAvailableError
     StaleControllerEpochError StaleLeaderEpochCodeError GroupLoadInProgressError
-    GroupCoordinatorNotAvailableError 
-    NotCoordinatorForGroupError NotEnoughReplicasError
-    NotEnoughReplicasAfterAppendError NotControllerError ConcurrentTransactions
+    GroupCoordinatorNotAvailableError NotCoordinatorForGroupError
+    NotEnoughReplicasError NotEnoughReplicasAfterAppendError NotControllerError
+    ConcurrentTransactions
     OperationNotAttempted KafkaStorageError LogDirNotFound ReassignmentInProgress
     FetchSessionIdNotFound InvalidFetchSessionEpoch ListenerNotFound ProducerClosed
     OutOfOrderSequenceNumber DuplicateSequenceNumber UnknownProducerId UnknownError

@@ -58,6 +58,8 @@ class EmbeddedBus:
             LocalServiceError: it did not start. Fatal.
         """
         program = bus_program()
+        if self._folder is not None:
+            self._folder.release()
         self._folder = folder = temporary_folder(self._base, "bus")
         try:
             self.port = await on_free_port(

@@ -36,6 +36,9 @@ PROPERTIES: Mapping[str, str] = {
     "num.recovery.threads.per.data.dir": "1",
     "log.cleaner.threads": "1",
     "log.cleaner.dedupe.buffer.size": str(8 << 20),
+    # after a crash a broker is taken back only when its old session has ended (9 s by default)
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     # a laptop's groups settle at once
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",

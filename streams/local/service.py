@@ -19,6 +19,7 @@ from headrace.streams.local.folders import writing
 
 LAUNCH = Path(__file__).with_name("launch.py")
 POLL_S = 0.01
+PROBE_S = 1.0  # a stranger on our port may accept and never answer
 PORT_TRIES = 3
 _TAIL_BYTES = 8192
 
@@ -97,7 +98,7 @@ class Service:
         deadline = time.monotonic() + within_s
         while True:
             with contextlib.suppress(OSError, EOFError, TimeoutError):
-                if await asyncio.wait_for(probe(), 2.0):
+                if await asyncio.wait_for(probe(), PROBE_S):
                     return
             if not self.running:
                 raise LocalServiceError(self.ended())
