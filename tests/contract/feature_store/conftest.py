@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
+import os
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -23,11 +24,13 @@ assert _spec.loader is not None
 servers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(servers)
 
-_numbers = itertools.count()
-
 
 @pytest.fixture(scope="session")
 def plain_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server in HEADRACE_TEST_REDIS, else one of our own."""
+    if named := os.environ.get("HEADRACE_TEST_REDIS"):
+        yield named
+        return
     with servers.plain(tmp_path_factory.mktemp("v")) as url:
         yield url
 
@@ -57,17 +60,19 @@ async def opener(request: pytest.FixtureRequest) -> AsyncIterator[Opener]:
         yield same
         return
     url = request.getfixturevalue("cluster_url" if request.param == "cluster" else "plain_url")
-    pipeline = f"p{next(_numbers)}"
-    opened: list[Store] = []
+    pipeline = f"test-{uuid.uuid4().hex[:12]}"
+    opened: list[RedisStore] = []
 
     async def another() -> Store:
         store = await open_store(StoreSettings(url=url), pipeline)
+        assert isinstance(store, RedisStore)
         if request.param == "server without field expiry":
-            assert isinstance(store, RedisStore)
             store = RedisStore(store._wire, pipeline, expires_fields=False)
         opened.append(store)
         return store
 
     yield another
     for store in opened:
+        for keys in await store._wire.ask_each((b"KEYS", f"{{{pipeline}/*")):
+            await store._wire.ask([(b"DEL", key) for key in keys])
         await store.close()
