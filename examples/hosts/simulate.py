@@ -8,11 +8,17 @@ slow growth. Levels are drawn per device, so the model learns changes and not le
 from __future__ import annotations
 
 import numpy as np
-from dataset import CHANGE_MS, KINDS, RISE_MS, Telemetry
+from dataset import CHANGE_MS, KINDS, METRICS, RISE_MS, Telemetry
 from numpy.typing import NDArray
 
 PERIOD_MS = 100
 TICKS = 400
+BUSY = 0.4
+"""A device that is this busy at rest has longer blips."""
+LEAST_RISE = 0.35
+"""A change of a core's, host's or process's load by less is judged neither way."""
+LEAST_MEMORY = 0.02
+"""The same for its share of memory."""
 LENGTH_TICKS = CHANGE_MS // PERIOD_MS + 1
 FIRST_TICK, LAST_TICK = 80, TICKS - LENGTH_TICKS - 40
 
@@ -62,7 +68,8 @@ def _load(name: str, devices: int, chance: np.random.Generator, changed: NDArray
     if name == "net":
         ceiling = 10 ** chance.uniform(-1.0, 0.5, (devices, 1))
     load = _rest(devices, chance, idle=0.9 if small else 0.4)
-    load = np.maximum(load, _blips(devices, chance, longest=6 if small else 12))
+    longest = np.where(load.mean(axis=1) > BUSY, 30, 6 if small else 12)
+    load = np.maximum(load, _blips(longest, chance))
     busy_start = chance.integers(0, 45, (devices, 1)) * (chance.random((devices, 1)) < 0.5)
     load = np.where(np.arange(TICKS) < busy_start, chance.beta(12, 1, load.shape), load)
     if small:
@@ -97,15 +104,15 @@ def _rest(devices: int, chance: np.random.Generator, *, idle: float) -> F64:
     return np.asarray(np.clip(np.where(telegraph, np.maximum(load, high), load), 0, 1))
 
 
-def _blips(devices: int, chance: np.random.Generator, *, longest: int) -> F64:
-    """Full load for up to `longest` ticks, some devices often, some never (D, T)."""
-    often = chance.choice([0.0, 0.003, 0.01], (devices, 1))
-    starts = chance.random((devices, TICKS)) < often
-    length = chance.integers(1, longest, (devices, TICKS))
-    blips = np.zeros((devices, TICKS))
+def _blips(longest: NDArray[np.int64], chance: np.random.Generator) -> F64:
+    """Full load for up to `longest` (D,) ticks, some devices often, some never (D, T)."""
+    often = chance.choice([0.0, 0.003, 0.01], (len(longest), 1))
+    starts = chance.random((len(longest), TICKS)) < often
+    blips = np.zeros((len(longest), TICKS))
     for device, tick in np.argwhere(starts):
-        blips[device, tick : tick + length[device, tick]] = chance.uniform(0.6, 1.0)
-        blips[device, tick + length[device, tick] : tick + longest + 8] = 0.0
+        end = tick + chance.integers(1, longest[device])
+        blips[device, tick:end] = chance.uniform(0.6, 1.0)
+        blips[device, end : tick + longest[device] + 8] = 0.0
     return blips
 
 
@@ -134,6 +141,24 @@ def _memory(
     return np.clip(level + growth + start * started + risen, 0, 1)
 
 
+def _is_marked(
+    metrics: F64, onset: NDArray[np.int64], kind: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Devices (D,) whose change is large enough to be asked for: a busy core can rise no more."""
+    tick = np.arange(TICKS)
+    before = (tick >= onset[:, None] - LENGTH_TICKS) & (tick < onset[:, None])
+    during = (tick >= onset[:, None]) & (tick < onset[:, None] + LENGTH_TICKS)
+    rise = np.stack(
+        [
+            (metrics[:, :, column] * during).sum(axis=1) / LENGTH_TICKS
+            - (metrics[:, :, column] * before).sum(axis=1) / LENGTH_TICKS
+            for column in (METRICS.index("load"), METRICS.index("memory"))
+        ]
+    )
+    counts_cores = np.isin(kind, [KINDS.index(name) for name in ("core", "host", "process")])
+    return np.asarray(~counts_cores | (rise[0] >= LEAST_RISE) | (rise[1] >= LEAST_MEMORY))
+
+
 def _telemetry(
     metrics: F64,
     onset: NDArray[np.int64],
@@ -146,7 +171,9 @@ def _telemetry(
     device = np.tile(np.arange(devices), TICKS)
     since_ms = (tick - onset[device]) * PERIOD_MS
     in_episode = onset[device] >= 0
-    change = in_episode & (since_ms >= RISE_MS) & (since_ms < CHANGE_MS)
+    shown = in_episode & _is_marked(metrics, onset, kind)[device]
+    shown &= (since_ms >= 0) & (since_ms < CHANGE_MS)
+    change = shown & (since_ms >= RISE_MS)
     judged = ~(in_episode & (since_ms >= 0) & (since_ms < CHANGE_MS + 4000))
     return Telemetry(
         run=np.zeros(len(tick), np.int64),
@@ -155,7 +182,7 @@ def _telemetry(
         kind=kind[device],
         metrics=metrics.transpose(1, 0, 2).reshape(-1, metrics.shape[2]),
         label=np.where(change, 1, np.where(judged, 0, -1)).astype(np.int8),
-        episode=np.where(in_episode & (since_ms >= 0) & (since_ms < CHANGE_MS), device, -1),
+        episode=np.where(shown, device, -1),
         episodes=[f"simulated-{KINDS[k]}" for k in kind],
         onset_ms=np.maximum(onset, 0) * PERIOD_MS,
     )
