@@ -67,7 +67,7 @@ def test_worker_settings_are_settings(name):
 
 def test_each_stage_has_a_worker():
     """The services are the stages of the path, each on a pipeline file that the image holds."""
-    from headrace.streams.pipeline import STAGES
+    from headrace.streams.jobs import STAGES
 
     commands = [SERVICES[name]["command"] for name in WORKERS]
 
