@@ -141,14 +141,14 @@ class Summarizer:
         ]
         known = [delta.windows.cells.get(key) for key in keys]
         quantities = [score, *rows.metrics[keep].T[: len(self.metrics)]]
-        running = [_folded(known, k, place, values) for k, values in enumerate(quantities)]
+        running = _folded(known, place, quantities)
         counts = np.bincount(place, minlength=len(keys)).tolist()
         anomalies = np.bincount(place[high], minlength=len(keys)).tolist()
         for c, (key, cell) in enumerate(zip(keys, known, strict=True)):
             old = cell or Cell(0, 0, {}, Running.empty(0))
             models = old.models | {rows.model: old.models.get(rows.model, 0) + counts[c]}
             delta.cells[key] = Cell(
-                old.rows + counts[c], old.anomalies + anomalies[c], models, _row(running, c)
+                old.rows + counts[c], old.anomalies + anomalies[c], models, running[c]
             )
         _see(delta, keys, place, entities, rows.entities.names, score, high)
 
@@ -211,20 +211,19 @@ def _ranks(codes: NDArray[np.int64]) -> tuple[I64, NDArray[np.intp]]:
     return np.flatnonzero(there), (np.cumsum(there) - 1)[codes]
 
 
-def _folded(known: list[Cell | None], k: int, place: NDArray[np.intp], values: F64) -> Running:
-    """Quantity `k` of each cell, with `values` folded in."""
-    carried = Running.empty(len(known))
-    for c, cell in enumerate(known):
-        if cell is not None:
-            for name in Running.__slots__:
-                getattr(carried, name)[c] = getattr(cell.running, name)[k]
-    return carried.folded(place, values)
-
-
-def _row(running: list[Running], c: int) -> Running:
-    """Cell `c` of every quantity."""
-    columns = [np.array([getattr(r, name)[c] for r in running]) for name in Running.__slots__]
-    return Running(*columns)
+def _folded(
+    known: list[Cell | None], place: NDArray[np.intp], quantities: list[F64]
+) -> list[Running]:
+    """The cells' moments, with each quantity's values folded in, for all cells at once."""
+    names, empty = Running.__slots__, Running.empty(len(quantities))
+    cells = [empty if cell is None else cell.running for cell in known]
+    carried = [np.stack([getattr(cell, name) for cell in cells], axis=1) for name in names]
+    folded = [
+        Running(*(column[k] for column in carried)).folded(place, values)
+        for k, values in enumerate(quantities)
+    ]
+    columns = [np.stack([getattr(one, name) for one in folded], axis=1) for name in names]
+    return [Running(*(column[c] for column in columns)) for c in range(len(known))]
 
 
 def _see(
