@@ -96,5 +96,7 @@ class Site:
             store=running_store.settings,
             embedded=running_bus.kind == "embedded",
         )
-        await settle_positions(self._pipeline, topics, self._stages, endpoints, start=self._start)
+        await settle_positions(
+            self._pipeline, topics, self._stages, running_bus.options, start=self._start
+        )
         return endpoints

@@ -99,7 +99,8 @@ class Supervisor:
         Raises:
             FatalError: with the worker's own last line.
         """
-        await self._failed
+        # Shielded: cancelling one who waits must not cancel what everybody waits for.
+        await asyncio.shield(self._failed)
 
     async def ready(self) -> None:
         """Wait until every worker says it is ready."""

@@ -27,6 +27,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from job import DEVICES, events
 from sides import GUARANTEES, SIDES, Side
 
+from headrace.schemas.settings import BusSettings
+from headrace.streams.kafka import client_options, first_positions
+
 PARTITIONS = 4
 PATIENCE_S = 180.0
 
@@ -99,7 +102,7 @@ async def run_side(
     """One side, once: its figures, and its score of every event."""
     run = f"{name}-{os.getpid()}-{number}"
     with tempfile.TemporaryDirectory() as folder:
-        await create_outputs(args.bus, name, run)
+        await create_outputs(args.bus, telemetry, name, run)
         side: Side = SIDES[name](args.bus, args.store, telemetry, run, Path(folder))
         try:
             result = await watch(args.bus, side, args.events)
@@ -108,13 +111,17 @@ async def run_side(
         return result, await read_scores(args.bus, side.output)
 
 
-async def create_outputs(bus: str, name: str, run: str) -> None:
-    """The topics a side writes."""
+async def create_outputs(bus: str, telemetry: str, name: str, run: str) -> None:
+    """The topics a side writes, and where Headrace's groups begin, as `headrace up` does it."""
     if name != "headrace":
         await create(bus, f"{run}.predictions")
         return
     stages = ("deadletter", "late", "features", "predictions", "summaries")
     await create(bus, *(f"headrace.{run}.{stage}.v1" for stage in stages))
+    options = client_options(BusSettings(url=f"kafka://{bus}"))
+    features = f"headrace.{run}.features.v1"
+    await first_positions(options, f"{run}.enrich", [telemetry], "earliest")
+    await first_positions(options, f"{run}.serve", [features], "earliest")
 
 
 async def watch(bus: str, side: Side, count: int) -> dict[str, float]:

@@ -8,20 +8,18 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-
-from headrace.schemas.batch import Headers, RecordBatch
-from headrace.schemas.errors import SettingsError, TopicError
-from headrace.schemas.topics import EVENT_LIMIT_BYTES
-from headrace.streams.client.bus import Owner, Position, Start
-from headrace.streams.kafka import (
+from aiokafka import (  # type: ignore[import-untyped]
     AIOKafkaConsumer,
     AIOKafkaProducer,
     ConsumerRebalanceListener,
-    OffsetAndMetadata,
     TopicPartition,
-    UnknownError,
-    mapped_errors,
 )
+
+from headrace.schemas.batch import Headers, RecordBatch
+from headrace.schemas.errors import BusRefusedError, HeadraceError, SettingsError, TopicError
+from headrace.schemas.topics import EVENT_LIMIT_BYTES
+from headrace.streams.client.bus import Owner, Position, Start
+from headrace.streams.kafka import mapped_errors
 
 SESSION_MS, HEARTBEAT_MS = 6_000, 2_000
 """A dead member's partitions are free after 6 s, Kafka's least allowed by default."""
@@ -120,7 +118,7 @@ class KafkaReader:
     async def commit(self, positions: Mapping[int, Position]) -> None:
         """See `BusReader.commit`."""
         marks = {
-            TopicPartition(self._topic, partition): OffsetAndMetadata(p.offset, p.note)
+            TopicPartition(self._topic, partition): (p.offset, p.note)
             for partition, p in positions.items()
         }
         with mapped_errors(f"committing {self._group!r} on {self._topic!r}"):
@@ -267,13 +265,15 @@ class KafkaWriter:
 
     async def start(self) -> int:
         """See `BusWriter.start`."""
+        try:
+            await self._connect(idempotent=True)
+        except BusRefusedError:
+            raise
+        except HeadraceError:
+            # The embedded bus has no ids for producers; a bus that is away fails again.
+            await self._connect(idempotent=False)
+            self.idempotent = False
         with mapped_errors(f"writing to {self._topic!r}"):
-            try:
-                await self._connect(idempotent=True)
-            except UnknownError:
-                # The embedded bus answers so to a producer that asks for an id.
-                self.idempotent = False
-                await self._connect(idempotent=False)
             return await self._count()
 
     async def write(
@@ -291,7 +291,7 @@ class KafkaWriter:
                 batch = self._producer.create_batch()
                 for row in range(first, len(values)):
                     added = batch.append(
-                        key=keys[row], value=values[row], timestamp=None, headers=headers[row]
+                        key=keys[row], value=values[row], timestamp=None, headers=list(headers[row])
                     )
                     if added is None:
                         break
@@ -320,7 +320,8 @@ class KafkaWriter:
             **self._options,
         )
         try:
-            await self._producer.start()
+            with mapped_errors(f"writing to {self._topic!r}"):
+                await self._producer.start()
         except BaseException:
             await self.stop()
             raise
