@@ -18,6 +18,7 @@ from headrace.enrichers.registry import NO_REGISTRY, Registry
 from headrace.enrichers.times import Bools, parse_iso, parse_numbers
 from headrace.enrichers.verdicts import Verdicts
 from headrace.schemas.batch import F64, I64, EventBatch, Headers, RecordBatch
+from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Attribute, Input
 
 LONGEST_TEXT = 256
@@ -87,10 +88,12 @@ class Decoder:
         registry: Device registry whose columns become attributes.
 
     Raises:
-        PipelineFileError: two paths contradict each other. Fatal.
+        PipelineFileError: two paths contradict each other, or one reaches into a raw or personal
+            field. Fatal.
     """
 
     def __init__(self, spec: Input, registry: Registry = NO_REGISTRY) -> None:
+        _refuse_withheld(spec)
         self._spec = spec
         self._registry = registry
         self._cloudevents = spec.format == "cloudevents"
@@ -232,6 +235,21 @@ class Decoder:
             for name, read in self._read_labels.items()
         }
         return labels | self._registry.attributes(entities)
+
+
+def _refuse_withheld(spec: Input) -> None:
+    """Refuse a mapping that reads what it declares as raw or personal."""
+    personal = set(spec.raw) | set(spec.personal)
+    paths = [(spec.time, personal), (spec.id or "", personal)]
+    paths.append((spec.entity, set(spec.raw) if spec.entity_personal else personal))
+    paths += [(spec.metric_path(name), personal) for name in spec.metrics]
+    paths += [(spec.attribute_path(name), personal) for name in spec.attributes]
+    for path, withheld in paths:
+        if path.partition(".")[0] in withheld:
+            raise PipelineFileError(
+                f"[input] reads the path {path!r}, which lies in a field that it declares raw or "
+                "personal and so is never decoded; take the field out of either"
+            )
 
 
 def _each(values: list[Any], claim: Callable[[Any], bool]) -> Bools:

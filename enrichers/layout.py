@@ -131,7 +131,11 @@ class Layout:
     def bytes_per_entity(self) -> int:
         """Memory one entity takes in a partition's state, bytes: its row and about 200 more.
 
-        The array grows by doubling, so up to twice the rows may be reserved; pages that were never
-        written take no memory. A million entities of a row of 200 bytes are 400 MB.
+        Measured with a million entities of 12 characters and rows of 112 bytes: 272. The array
+        grows by doubling, so twice the rows may be reserved; pages never written take no memory.
+
+        A window's share of the row is (n + ceil(lateness / tile)) tiles of 8 bytes and, for each
+        metric, 32 for `mean` and `std` together and 8 for each of `sum`, `min`, `max`: tiles much
+        shorter than the allowed lateness are what makes rows large.
         """
         return self.dtype.itemsize + ENTITY_OVERHEAD_BYTES

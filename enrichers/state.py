@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrace.enrichers.dedupe import PREFIX, NewIds, SeenIds
+from headrace.enrichers.dedupe import BYTES_PER_ID, PREFIX, NewIds, SeenIds
 from headrace.enrichers.late import BEGINNING
 from headrace.enrichers.layout import Layout
 from headrace.enrichers.operators.frame import NEVER, Rows
@@ -37,6 +37,15 @@ class EnrichState:
         self.seen = SeenIds(lateness_ms)
         self.watermark = BEGINNING
         self._views = views
+        self._entity_bytes = layout.bytes_per_entity
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory this state takes, bytes, estimated: its entities and the ids it remembers.
+
+        See `Layout.bytes_per_entity` and `dedupe.BYTES_PER_ID` for what one of each takes.
+        """
+        return len(self.rows) * self._entity_bytes + len(self.seen) * BYTES_PER_ID
 
     def load(self, fields: Fields) -> None:
         """Become what `dump` once gave, in any order of fields.

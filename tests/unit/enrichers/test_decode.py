@@ -199,6 +199,27 @@ def test_a_path_is_a_value_or_an_object() -> None:
         Decoder(Input(entity="metrics", metrics=LOAD))
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Input(metrics={"load": Metric(path="payload.load")}, raw=("payload",)),
+        Input(metrics=LOAD, attributes={"who": Attribute(path="user.name")}, personal=("user",)),
+        Input(metrics=LOAD, entity="user", personal=("user",)),
+        Input(metrics=LOAD, entity="user", raw=("user",), entity_personal=True),
+    ],
+)
+def test_what_is_withheld_is_not_read(spec: Input) -> None:
+    """A mapping that reads a raw or personal field is refused before any record."""
+    with pytest.raises(PipelineFileError, match="declares raw or personal"):
+        Decoder(spec)
+
+
+def test_a_personal_entity_is_read_when_declared() -> None:
+    """An entity that is personal, and said to be, is still the key of its features."""
+    spec = Input(metrics=LOAD, personal=("device_id",), entity_personal=True)
+    assert decoded(record(), spec=spec).events.entities == ["d1"]
+
+
 def test_a_path_has_one_type() -> None:
     """A mapping that reads one path as a number and as a text is refused."""
     with pytest.raises(PipelineFileError, match="two types"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fakes import enrich_world as world
 
+from headrace.enrichers.dedupe import BYTES_PER_ID
 from headrace.enrichers.enricher import Enricher
 from headrace.enrichers.rows import EntityRows
 from headrace.schemas.errors import StateError
@@ -107,6 +108,16 @@ def test_columns_share_what_they_need() -> None:
     two = enricher(5.0, *both).features.layout.dtype.itemsize
 
     assert two - one == 8
+
+
+def test_memory_grows_with_entities_and_ids() -> None:
+    """The stated memory is that of each entity's row and each remembered id."""
+    subject = enricher()
+    state = subject.new_state()
+    values = [world.event(f"e{n}", f"d{n % 3}", world.START_MS, load=n) for n in range(6)]
+    subject.apply(state, world.batch(values)).delta.fold()
+
+    assert state.memory_bytes == 3 * subject.features.layout.bytes_per_entity + 6 * BYTES_PER_ID
 
 
 def test_a_batch_of_only_late_events_changes_no_row() -> None:
