@@ -55,7 +55,7 @@ class OnnxScorer:
             width = len(model.signature.picks)
             self._shared = SharedRows(
                 self.batcher.run,
-                cache or new_cache(pipeline, width),
+                new_cache(pipeline, width) if cache is None else cache,
                 model_digest=model.digest,
                 width=width,
             )

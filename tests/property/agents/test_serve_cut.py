@@ -12,12 +12,13 @@ ROWS = 150
 
 
 def whole(seed):
-    """A log of rows, one of them refused, times not quite in order."""
+    """A log of rows, one of them refused, some after their window was released."""
     made = block(ROWS, seed=seed)
     made.features = made.features.copy()
     made.features[seed % ROWS, 0] = RAISES
     made.metrics = made.features * 1e3
     made.metrics[::9, 0] = np.nan
+    made.event_times_ms[seed % 7 :: 11] -= 20_000
     return made
 
 
