@@ -154,7 +154,7 @@ class StageApp(faust.App):
     async def on_stop(self) -> None:
         """Finish and commit open work while the agent can still do it."""
         if self.connected:
-            await self.batches.give_up()
+            await self.batches.share.give_up()
 
     async def crash(self, reason: BaseException) -> None:
         """End the stage with `reason`; `StageTransport.run` raises it, so nothing is logged."""

@@ -84,7 +84,7 @@ class Flow:
         position: Offset up to which everything is finished: what may be committed.
         read: Offset up to which records have arrived here; fetching begins there.
         end: Offset after the log's last readable record, as of the last fetch that found some.
-        committed: Offset last committed, or found committed at the start.
+        committed: Offset below which nothing needs a commit; None: the start itself needs one.
         closing: Nothing new is begun; what has begun may still be finished.
         closed: The partition was given up.
         paused: Nothing is handed out.
@@ -199,11 +199,7 @@ class Flow:
         self._changed()
 
     def uncommitted(self) -> int | None:
-        """The offset to commit, or None when the group already has it.
-
-        A partition that the group has no offset of gets its start committed: a start at the
-        log's end would otherwise, after a crash, skip what was written meanwhile.
-        """
+        """The offset to commit, or None when the group already has it."""
         if self.committed is None or self.position > self.committed:
             return self.position
         return None

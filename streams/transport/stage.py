@@ -175,7 +175,7 @@ class StageTransport:
 
     def start_at(self, partition: Partition, offset: int) -> None:
         """Within `StageHandler.assigned`: begin at `offset`, not at the committed one."""
-        self._consumer().start_at(partition, offset)
+        self._consumer().share.start_at(partition, offset)
 
     async def commit(self, partition: Partition, offset: int) -> None:
         """Commit `offset` (the next to read) now, under the group's current generation.
@@ -218,13 +218,13 @@ class StageTransport:
     def assignment(self) -> frozenset[Partition]:
         """Partitions that are assigned to this worker."""
         consumer = self._joined()
-        return frozenset() if consumer is None else consumer.owned
+        return frozenset() if consumer is None else consumer.share.owned
 
     @property
     def ready(self) -> bool:
         """Whether the worker has its share of the group (it may be none) and reads all of it."""
         consumer = self._joined()
-        return consumer is not None and consumer.settled
+        return consumer is not None and consumer.share.settled
 
     @property
     def generation(self) -> int:
@@ -245,7 +245,7 @@ class StageTransport:
     def expired(self) -> dict[Partition, int]:
         """Offsets that the log dropped before this stage read them."""
         consumer = self._joined()
-        return {} if consumer is None else dict(consumer.expired)
+        return {} if consumer is None else dict(consumer.share.expired)
 
     @property
     def last_commit_age_s(self) -> float | None:

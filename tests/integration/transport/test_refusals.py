@@ -7,7 +7,9 @@ import socket
 from contextlib import closing
 
 import pytest
-from integration.transport.harness import Bus, Recorder, running, until
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from integration.transport.harness import Bus, Recorder, running, until, until_async
 
 from headrace.schemas.errors import BusRefusedError, BusUnavailableError, StateError, TopicError
 from headrace.streams.transport.stage import StageTransport
@@ -76,9 +78,6 @@ async def test_offset_beyond_the_log_is_another_log(transport_kafka: Bus) -> Non
 
 async def test_expired_records_are_counted(transport_kafka: Bus) -> None:
     """A committed offset that the log has dropped is a counted gap, and reading goes on."""
-    from aiokafka import TopicPartition
-    from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-
     topic = await transport_kafka.topic(1)
     await transport_kafka.fill(topic, [10])
     first, second = Recorder(), Recorder()
@@ -109,6 +108,11 @@ async def test_start_at_the_end_of_the_log(transport_kafka: Bus) -> None:
     stage = transport_kafka.stage(topic, seen, start="latest")
     async with running(stage):
         await until(lambda: stage.ready and seen.total == 7, "the named start")
+
+        async def kept() -> bool:
+            return await transport_kafka.committed(f"g-{topic}", topic, 2) == [10, 10]
+
+        await until_async(kept, "the start at the end is committed, so that a crash keeps it")
         await transport_kafka.fill(topic, [2])
         await until(lambda: seen.total == 9, "the new records")
     assert seen.offsets == {1: list(range(3, 10)), 0: [10, 11]}
