@@ -31,22 +31,6 @@ class Stretches:
     last: I64
 
 
-@dataclass(slots=True)
-class Sources:
-    """Where B tiles of each stretch are, oldest first.
-
-    Attributes:
-        held: bool (B, S), the ring holds the tile.
-        slots: int64 (B, S), in this slot.
-        written: int64 (B, S), the batch's event that wrote it last before the stretch, as its
-            position among the groups by tile; -1 for none.
-    """
-
-    held: NDArray[np.bool_]
-    slots: I64
-    written: I64
-
-
 class Window:
     """Statistics over a sliding window of ``n`` tiles of event time, shared by many columns.
 
@@ -90,61 +74,85 @@ class Window:
 
     def apply(self, rows: Rows, frame: Frame, out: F64) -> None:
         """Fill tiles, then merge each event's window."""
-        entity, tile = frame.runs.group, frame.times // self._tile_ms
-        edges = _edges(entity, tile)
-        in_order = bool(((tile[1:] >= tile[:-1]) | (entity[1:] != entity[:-1])).all())
-        order = np.arange(len(tile)) if in_order else np.lexsort((tile, entity))
-        groups = Runs.between(edges if in_order else _edges(entity[order], tile[order]))
-        where = np.empty_like(order)
-        where[order] = np.arange(len(order))
-        starts = np.flatnonzero(edges)
-        ends = np.append(starts[1:], len(tile)) - 1
-        stretches = Stretches(entity[starts], tile[starts], np.cumsum(edges) - 1, where[ends])
-        owners, tiles = entity[order][groups.starts], tile[order][groups.starts]
-        slots = tiles % self._ring
-        held = rows[self._tiles][owners, slots] == tiles
-        metrics = frame.metrics[order]
-        sources = self._sources(rows, stretches)
-        kept = _last_of_slot(owners * self._ring + slots)
+        by_tile = _by_tile(frame, frame.times // self._tile_ms)
+        groups, slots = by_tile.groups, by_tile.tiles % self._ring
+        held = rows[self._tiles][by_tile.owners, slots] == by_tile.tiles
+        metrics = frame.metrics[by_tile.order]
+        after: dict[str, F64] = {}
         for field, statistic in self._statistics.items():
-            ring = rows[field]
-            carry = np.where(held[:, None], ring[owners, slots], statistic.blank)
-            after = statistic.scan(groups, metrics, carry)
-            rest = _rest(ring, statistic, stretches, sources, after)
-            newest = after if in_order else after[where]
-            statistic.finish(rest[:, stretches.of], newest, out)
-            ring[owners[kept], slots[kept]] = after[groups.ends[kept]]
-        rows[self._tiles][owners[kept], slots[kept]] = tiles[kept]
+            ring = rows[field][by_tile.owners, slots]
+            carry = np.where(held[:, None], ring, statistic.blank)
+            after[field] = statistic.scan(groups, metrics, carry)
+        rests = self._rests(rows, by_tile.stretches, after)
+        kept = _last_of_slot(by_tile.owners * self._ring + slots)
+        target = by_tile.owners[kept], slots[kept]
+        for field, statistic in self._statistics.items():
+            rest = rests[field][:, by_tile.stretches.of]
+            statistic.finish(rest, after[field][by_tile.where], out)
+            rows[field][target] = after[field][groups.ends[kept]]
+        rows[self._tiles][target] = by_tile.tiles[kept]
 
-    def _sources(self, rows: Rows, stretches: Stretches) -> Sources:
-        """Where each stretch finds the tiles of its window but its own."""
-        back = np.arange(self._span - 1, 0, -1)[:, None]
-        tile = stretches.tile - back
-        slots = tile % self._ring
-        held = rows[self._tiles][stretches.entity, slots] == tile
-        return Sources(held, slots, _Writers(stretches).find(tile))
+    def _rests(self, rows: Rows, stretches: Stretches, after: dict[str, F64]) -> dict[str, F64]:
+        """All but the newest tile of each stretch's window, merged: (P, S, K) by field."""
+        widest = max(len(statistic.blank) for statistic in self._statistics.values())
+        step = max(1, _CELLS_AT_ONCE // (self._span * widest))
+        writers = _Writers(stretches)
+        parts: dict[str, list[F64]] = {field: [] for field in self._statistics}
+        for start in range(0, len(stretches.tile), step):
+            part = slice(start, start + step)
+            entity = stretches.entity[part]
+            tile = stretches.tile[part] - np.arange(self._span - 1, 0, -1)[:, None]
+            slots = tile % self._ring
+            absent = rows[self._tiles][entity, slots] != tile
+            written = writers.find(part, tile)
+            here = written >= 0
+            for field, statistic in self._statistics.items():
+                tiles = rows[field][entity, slots]
+                tiles[absent] = statistic.blank
+                tiles[here] = after[field][written[here]]
+                parts[field].append(statistic.fold(tiles))
+        return {field: np.concatenate(found, axis=1) for field, found in parts.items()}
 
 
 _CELLS_AT_ONCE = 1 << 21
 """Tiles are gathered in pieces of at most this many numbers (16 MiB)."""
 
 
-def _rest(
-    ring: F64, statistic: Statistic, stretches: Stretches, sources: Sources, after: F64
-) -> F64:
-    """All but the newest tile of each stretch's window, merged: (P, S, K)."""
-    cells = max(1, len(sources.slots)) * len(statistic.blank)
-    step = max(1, _CELLS_AT_ONCE // cells)
-    parts = []
-    for start in range(0, len(stretches.tile), step):
-        part = np.s_[:, start : start + step]
-        tiles = ring[stretches.entity[start : start + step], sources.slots[part]]
-        tiles[~sources.held[part]] = statistic.blank
-        written = sources.written[part]
-        if (written >= 0).any():
-            tiles[written >= 0] = after[written[written >= 0]]
-        parts.append(statistic.fold(tiles))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+@dataclass(slots=True)
+class ByTile:
+    """The events of a frame by entity and tile, each group in log order.
+
+    Attributes:
+        groups: The events of each (entity, tile).
+        owners: int64 (G,), entity of each group.
+        tiles: int64 (G,), tile of each group; ascending within an entity.
+        order: int64 (N,), the frame's position of each event.
+        where: int64 (N,), the other way round.
+        stretches: Runs of consecutive events in one tile.
+    """
+
+    groups: Runs
+    owners: I64
+    tiles: I64
+    order: I64
+    where: I64
+    stretches: Stretches
+
+
+def _by_tile(frame: Frame, tile: I64) -> ByTile:
+    entity = frame.runs.group
+    edges = _edges(entity, tile)
+    order = where = np.arange(len(tile))
+    if not ((tile[1:] >= tile[:-1]) | (entity[1:] != entity[:-1])).all():
+        order = np.lexsort((tile, entity))
+        where = np.empty_like(order)
+        where[order] = np.arange(len(order))
+    owner, number = entity[order], tile[order]
+    groups = Runs.between(_edges(owner, number))
+    starts = np.flatnonzero(edges)
+    last = where[np.append(starts[1:], len(tile)) - 1]
+    stretches = Stretches(entity[starts], tile[starts], np.cumsum(edges) - 1, last)
+    return ByTile(groups, owner[groups.starts], number[groups.starts], order, where, stretches)
 
 
 def _edges(entity: I64, tile: I64) -> NDArray[np.bool_]:
@@ -172,11 +180,12 @@ class _Writers:
         order = np.argsort(keys)
         self._keys, self._last = keys[order], stretches.last[order]
 
-    def find(self, tile: I64) -> I64:
+    def find(self, part: slice, tile: I64) -> I64:
         """Where each stretch's entity last wrote a tile before it; -1 where this batch did not.
 
         Args:
-            tile: int64 (B, S), the tiles each stretch asks for.
+            part: Which stretches ask, S of them.
+            tile: int64 (B, S), the tiles each of them asks for.
 
         Returns:
             int64 (B, S), positions among the groups by tile.
@@ -185,7 +194,7 @@ class _Writers:
         known = self._tiles[np.minimum(place, len(self._tiles) - 1)] == tile
         if not known.any():
             return np.full(tile.shape, -1)
-        wanted = self._base + place
-        at = np.searchsorted(self._keys, wanted * self._count + self._sequence) - 1
+        wanted = self._base[part] + place
+        at = np.searchsorted(self._keys, wanted * self._count + self._sequence[part]) - 1
         found = known & (at >= 0) & (self._keys[at] // self._count == wanted)
         return np.where(found, self._last[at], -1)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from headrace.enrichers import runs as runs_module
 from headrace.enrichers.decode import Decoder
 from headrace.enrichers.enricher import Enricher
+from headrace.enrichers.operators import window
 from headrace.enrichers.runs import Runs, scan, scan_blend, scan_decay
 from headrace.enrichers.times import parse_iso, parse_one
 from headrace.schemas.batch import F64
@@ -120,8 +121,10 @@ def test_decoding_a_batch_and_each_record() -> None:
     assert (whole.ids, whole.entities) == (beside.ids, beside.entities)
 
 
-def test_large_batches_are_the_reference() -> None:
+@pytest.mark.parametrize("cells", [1, 1 << 21], ids=["piece by piece", "at once"])
+def test_large_batches_are_the_reference(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     """A hot device among many, out of order, in one batch: the bits of the plain definitions."""
+    monkeypatch.setattr(window, "_CELLS_AT_ONCE", cells)
     draw = np.random.default_rng(9)
     values = []
     for n in range(700):
