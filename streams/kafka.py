@@ -23,6 +23,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
     TopicAlreadyExistsError,
     for_code,
 )
+from aiokafka.protocol.metadata import MetadataRequest  # type: ignore[import-untyped]
 
 from headrace.schemas.batch import LastRecord, RecordBatch
 from headrace.schemas.errors import (
@@ -92,7 +93,7 @@ async def _started(client: Any, options: Options, tried: str) -> AsyncIterator[A
 
 
 async def _connect(options: Options, tried: str) -> float:
-    """Connect and log in at any of the servers, the reason of the last failure if at none.
+    """Connect, log in and ask any of the servers, the reason of the last failure if none answers.
 
     Returns:
         Seconds it took.
@@ -103,7 +104,9 @@ async def _connect(options: Options, tried: str) -> float:
         began = time.monotonic()
         try:
             with mapped_errors(f"{tried} at {host}:{port}"):
-                (await create_conn(host, port, **arguments)).close()
+                connection = await create_conn(host, port, **arguments)
+                with contextlib.closing(connection):
+                    await connection.send(MetadataRequest([]))
             return time.monotonic() - began
         except BusRefusedError:
             raise

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import ssl
-from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.schemas.errors import LocalServiceError
@@ -24,25 +22,8 @@ STOP_S = 10.0
 _PROBE = "headrace-probe"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTls:
-    """What a TLS listener shows and trusts.
-
-    Attributes:
-        cert: PEM file of the server's certificate.
-        key: PEM file of its private key.
-        ca: PEM file of the authorities of client certificates.
-        clients: Whether clients must show a certificate.
-    """
-
-    cert: Path
-    key: Path
-    ca: Path
-    clients: bool = False
-
-
 class EmbeddedStore:
-    """A server on a free loopback port.
+    """A server on a free loopback port; the wheel's server is built without TLS.
 
     Args:
         base: Folder of a temporary store, in a sub-folder that goes away; None is the user's cache.
@@ -50,7 +31,6 @@ class EmbeddedStore:
             folder shares the server that runs there (`shared` is then true and `stop` leaves it
             alone). None keeps nothing.
         max_memory_bytes: Writes are refused above it (nothing is evicted).
-        tls: Listen with TLS only.
         acl: Users as Valkey's ACL rules, such as ``"press on >secret ~* +@all"``; the default user
             is then off.
     """
@@ -61,13 +41,11 @@ class EmbeddedStore:
         *,
         folder: Path | None = None,
         max_memory_bytes: int = 1 << 30,
-        tls: ServerTls | None = None,
         acl: tuple[str, ...] = (),
     ) -> None:
         self._base = base or cache_folder()
         self._kept = folder
         self._max_memory_bytes = max_memory_bytes
-        self._tls = tls
         self._acl = acl
         self._folder: OwnedFolder | None = None
         self._service: Service | None = None
@@ -77,7 +55,7 @@ class EmbeddedStore:
     @property
     def url(self) -> str:
         """Its address, as a setting."""
-        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self.port}/0"
+        return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def service(self) -> Service:
@@ -126,10 +104,7 @@ class EmbeddedStore:
         return None
 
     async def _answers(self, note: Facts) -> bool:
-        trust = _trust_anybody(self._tls) if self._tls else None
-        return await store_answers(
-            int(note["port"]), _PROBE, note["password"], note["folder"], trust
-        )
+        return await store_answers(int(note["port"]), _PROBE, note["password"], note["folder"])
 
     async def _start(self, program: Path, folder: OwnedFolder, port: int) -> None:
         password, path = secrets.token_hex(16), folder.path.resolve()
@@ -155,22 +130,13 @@ class EmbeddedStore:
             "maxmemory-policy noeviction",
             f"appendonly {'yes' if self._kept else 'no'}",
             "appendfsync everysec",
+            f"port {port}",
             f"user {_PROBE} on >{password} -@all +config|get",
             *(f"user {rule}" for rule in self._acl),
         ]
         if self._acl:
             lines.append("user default off")
-        if self._tls is None:
-            return [*lines, f"port {port}"]
-        return [
-            *lines,
-            "port 0",
-            f"tls-port {port}",
-            f'tls-cert-file "{self._tls.cert}"',
-            f'tls-key-file "{self._tls.key}"',
-            f'tls-ca-cert-file "{self._tls.ca}"',
-            f"tls-auth-clients {'yes' if self._tls.clients else 'optional'}",
-        ]
+        return lines
 
     def check(self) -> None:
         """See that it still runs.
@@ -189,12 +155,3 @@ class EmbeddedStore:
             await self._service.stop(grace_s=STOP_S if self._kept else 0)
         if self._folder is not None:
             self._folder.release()
-
-
-def _trust_anybody(tls: ServerTls) -> ssl.SSLContext:
-    """For the question whether the child on loopback answers: the answer names its folder."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(tls.cert, tls.key)
-    return context

@@ -151,7 +151,7 @@ class LocalKafka:
         ]
         tool = [*java_command(java, heap_mb=64), "kafka.tools.StorageTool", "format"]
         done = subprocess.run(  # noqa: S603 - Kafka's own tool
-            [*tool, "--cluster-id", cluster, "--config", str(file), *users],
+            [*tool, f"--cluster-id={cluster}", "--config", str(file), *users],
             capture_output=True,
             text=True,
             check=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,21 +43,19 @@ async def _ask(port: int, api: int, version: int, body: bytes) -> bytes:
     """One request, and its answer without the correlation id."""
     client = b"headrace"
     request = struct.pack(">hhih", api, version, 1, len(client)) + client + body
-    async with _connection(port, None) as (reader, writer):
+    async with _connection(port) as (reader, writer):
         writer.write(struct.pack(">i", len(request)) + request)
         length = struct.unpack(">i", await reader.readexactly(4))[0]
         return (await reader.readexactly(length))[4:]
 
 
-async def store_answers(
-    port: int, user: str, password: str, folder: str, trust: ssl.SSLContext | None
-) -> bool:
+async def store_answers(port: int, user: str, password: str, folder: str) -> bool:
     """Whether the Redis-compatible server on this loopback port is the one of this folder.
 
     Raises:
         OSError, EOFError: nobody answers yet.
     """
-    async with _connection(port, trust) as (reader, writer):
+    async with _connection(port) as (reader, writer):
         writer.write(f"AUTH {user} {password}\r\nCONFIG GET dir\r\n".encode())
         # "+OK", "*2", "$3", "dir", "$<length>", "<folder>"
         lines = [await reader.readuntil(b"\r\n")]
@@ -70,9 +67,9 @@ async def store_answers(
 
 @asynccontextmanager
 async def _connection(
-    port: int, trust: ssl.SSLContext | None
+    port: int,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield reader, writer
     finally:
