@@ -6,7 +6,6 @@ import msgspec
 
 from headrace.schemas.settings import BusSettings, StoreSettings
 
-
 STAGES = ("enrich", "serve")
 """Stages in the order of the data path; SUMMARIZE runs and is checkpointed inside SERVE."""
 

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from opentelemetry.sdk.metrics import MeterProvider
-
 from headrace.feature_store.open import open_store
 from headrace.feature_store.store import Store
 from headrace.schemas.numerics import numerics_fingerprint
@@ -186,8 +184,7 @@ def _wire(
         share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
     )
     running.transport, running.runner = transport, runner
-    labels = {"pipeline": plan.pipeline.name, "stage": plan.stage}
-    observe(MeterProvider(), running.counters, running.lag, **labels)
+    observe(running.counters, running.lag, pipeline=plan.pipeline.name, stage=plan.stage)
     return transport
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.sdk import metrics as sdk
 
 from headrace.schemas.metrics import CATALOGUE, MetricName
 from headrace.streams.delivery.counters import Counters
@@ -16,16 +17,24 @@ Readings = Iterable[tuple[float, dict[str, str]]]
 
 
 def observe(
-    provider: MeterProvider, counters: Counters, lag: Callable[[], dict[int, int]], **labels: str
-) -> None:
+    counters: Counters,
+    lag: Callable[[], dict[int, int]],
+    *,
+    provider: MeterProvider | None = None,
+    **labels: str,
+) -> MeterProvider:
     """Register every metric that one stage can report.
 
     Args:
-        provider: Who collects; the caller owns it and its exporters.
         counters: The stage's totals.
         lag: Events behind, by partition.
+        provider: Who collects; None makes one without readers.
         labels: ``pipeline`` and ``stage``.
+
+    Returns:
+        The provider.
     """
+    provider = provider or sdk.MeterProvider()
     readings: dict[MetricName, Callable[[], Readings]] = {
         "headrace_stream_events_total": lambda: _by("outcome", counters.events),
         "headrace_stream_batches_total": lambda: [(counters.batches, {})],
@@ -48,6 +57,7 @@ def observe(
             else meter.create_observable_gauge
         )
         create(name, callbacks=[_callback(read, labels)], unit=spec.unit, description=spec.meaning)
+    return provider
 
 
 def _callback(

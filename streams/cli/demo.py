@@ -15,19 +15,21 @@ import click
 
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import Settings
+from headrace.streams.assembly import Site
 from headrace.streams.cli.context import load, pipeline_file, until_signal
 from headrace.streams.cli.ledger import Ledger
 from headrace.streams.client import Consumer, Producer
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.jobs import STAGES, Endpoints
 from headrace.streams.producers.produce import Record, produce
-from headrace.streams.site import Site
 
 PLAIN_SECONDS = 20.0
 """How long the demo runs where nobody watches a terminal."""
 
 DRAIN_S = 15.0
 """Longest wait at the end for events that are still on their way."""
+
+DRAIN_LOOK_S = 0.05
 
 DISTURB_AFTER_S = 9.0
 """Long enough for the model's own warm-up of five seconds."""
@@ -151,7 +153,9 @@ class Demo:
             upset = asyncio.create_task(self._upset())
             failing = asyncio.create_task(site.supervisor.failed())
             stopped = asyncio.create_task(until_signal())
-            tasks = (receiving, sending, showing, upset, failing, stopped)
+            tasks: list[asyncio.Task[Any]] = [
+                receiving, sending, showing, upset, failing, stopped,
+            ]  # fmt: skip
             try:
                 await asyncio.wait(
                     {sending, failing, stopped, receiving}, return_when=asyncio.FIRST_COMPLETED
@@ -196,9 +200,10 @@ class Demo:
 
     async def _drained(self, tap: Tap) -> None:
         """Wait until every event sent has ended somewhere, or no longer than `DRAIN_S`."""
-        give_up_s = time.monotonic() + DRAIN_S
-        while not self._ledger.settled(tap.events) and time.monotonic() < give_up_s:
-            await asyncio.sleep(0.05)
+        for _ in range(round(DRAIN_S / DRAIN_LOOK_S)):
+            if self._ledger.settled(tap.events):
+                return
+            await asyncio.sleep(DRAIN_LOOK_S)
 
     def _report(self, site: Site, tap: Tap) -> dict[str, Any]:
         bus = site.bus.kind if site.bus else "none"

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from headrace.schemas.pipeline import load_pipeline
+from headrace.streams.assembly import Site
 from headrace.streams.cli.context import load, pipeline_file, until_signal
 from headrace.streams.jobs import STAGES, Status
-from headrace.streams.site import Site
 
 LINE_EVERY_S = 5.0
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import HeadraceError, OwnershipLostError
 from headrace.schemas.protocols import Effects, WriteOutcome
-from headrace.streams.delivery.bisect import effects_of
+from headrace.streams.delivery.isolate import effects_of
 from headrace.streams.delivery.ownership import Owned, Takeover
 from headrace.streams.delivery.ports import Delivered, StagePorts
 from headrace.streams.delivery.retry import retried

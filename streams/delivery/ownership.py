@@ -13,7 +13,7 @@ from headrace.schemas.batch import LastRecord, RecordBatch
 from headrace.schemas.errors import OwnershipLostError, StateError, TopicError
 from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.protocols import CheckpointMeta, PartitionState, Snapshot, WriteOutcome
-from headrace.streams.delivery.bisect import effects_of
+from headrace.streams.delivery.isolate import effects_of
 from headrace.streams.delivery.ports import StagePorts
 
 log = logging.getLogger("headrace.delivery")
