@@ -127,7 +127,7 @@ class ServeAgent:
     def _block(self, records: RecordBatch, row: int) -> FeatureBlock:
         try:
             block = FeatureBlock.decode(records.values[row] or b"")
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise PoisonError(
                 "block.invalid", source=records.source(row), found="is no feature block"
             ) from error

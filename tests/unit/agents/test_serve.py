@@ -100,7 +100,10 @@ async def test_features_of_a_truncated_history_are_flagged():
     assert [p["flags"] for p in run.predictions()] == [[], [], ["rebuilt"], ["rebuilt"], [], []]
 
 
-@pytest.mark.parametrize("bad", [b"", b"no block", b"HRB1\xff\xff\xff\xff", None])
+HEADER_ONLY = b'HRB1\x0d\0\0\0{"layout":{}}'
+
+
+@pytest.mark.parametrize("bad", [b"", b"no block", b"HRB1\xff\xff\xff\xff", HEADER_ONLY, None])
 async def test_what_is_no_block_is_poison(bad):
     """The runner halves the batch and dead-letters the record under this code."""
     with pytest.raises(PoisonError) as raised:
