@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence, Set
+import logging
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +21,7 @@ from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.errors import BusRefusedError, HeadraceError, SettingsError, TopicError
 from headrace.schemas.topics import EVENT_LIMIT_BYTES
 from headrace.streams.client.bus import Owner, Position, Start
-from headrace.streams.kafka import mapped_errors
+from headrace.streams.kafka import describe_topics, mapped_errors
 
 SESSION_MS, HEARTBEAT_MS = 6_000, 2_000
 """A dead member's partitions are free after 6 s, Kafka's least allowed by default."""
@@ -65,6 +67,32 @@ def start_time_ms(start: str) -> int | None:
             f"start {start!r} is no place in a topic; use latest, earliest or a time "
             f"like 2026-11-21T10:00:00Z"
         ) from error
+
+
+async def partition_count(options: Mapping[str, Any], topic: str, tried: str) -> int:
+    """Partitions of a topic; aiokafka itself would wait long for one that is not there.
+
+    Raises:
+        TopicError: it is not there. Fatal.
+        BusUnavailableError: retryable. BusRefusedError: fatal.
+    """
+    found = await describe_topics(options, [topic])
+    if topic not in found:
+        raise TopicError(
+            f"{tried} {topic!r} found no such topic; make it with: headrace topics apply PIPELINE"
+        )
+    return found[topic].partitions
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep aiokafka from logging an error that is raised as well."""
+    sender = logging.getLogger("aiokafka.producer.sender")
+    before, sender.disabled = sender.disabled, True
+    try:
+        yield
+    finally:
+        sender.disabled = before
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -161,6 +189,7 @@ class KafkaReader:
             self._failed = error
 
     async def _connect(self) -> None:
+        partitions = await partition_count(self._options, self._topic, "reading")
         fallback = "earliest" if self._start == "earliest" else "latest"
         self._consumer = AIOKafkaConsumer(
             group_id=self._group,
@@ -175,21 +204,10 @@ class KafkaReader:
         if self._group is not None:
             self._consumer.subscribe([self._topic], listener=_Listener(self))
         await self._consumer.start()
-        partitions = await self._partitions()
         if self._group is None:
-            parts = [TopicPartition(self._topic, p) for p in sorted(partitions)]
+            parts = [TopicPartition(self._topic, p) for p in range(partitions)]
             self._consumer.assign(parts)
             await self._begin(parts)
-
-    async def _partitions(self) -> Set[int]:
-        topics = await self._consumer.topics()
-        if self._topic not in topics:
-            raise TopicError(
-                f"reading {self._topic!r} found no such topic; "
-                f"make it with: headrace topics apply PIPELINE"
-            )
-        partitions: set[int] = self._consumer.partitions_for_topic(self._topic) or set()
-        return partitions
 
     async def _begin(self, parts: list[Any]) -> None:
         """Ask the owner where to begin, and begin there."""
@@ -265,6 +283,7 @@ class KafkaWriter:
 
     async def start(self) -> int:
         """See `BusWriter.start`."""
+        partitions = await partition_count(self._options, self._topic, "writing to")
         try:
             await self._connect(idempotent=True)
         except BusRefusedError:
@@ -273,8 +292,7 @@ class KafkaWriter:
             # The embedded bus has no ids for producers; a bus that is away fails again.
             await self._connect(idempotent=False)
             self.idempotent = False
-        with mapped_errors(f"writing to {self._topic!r}"):
-            return await self._count()
+        return partitions
 
     async def write(
         self,
@@ -320,18 +338,8 @@ class KafkaWriter:
             **self._options,
         )
         try:
-            with mapped_errors(f"writing to {self._topic!r}"):
+            with mapped_errors(f"writing to {self._topic!r}"), _quiet():
                 await self._producer.start()
         except BaseException:
             await self.stop()
             raise
-
-    async def _count(self) -> int:
-        found = await self._producer.partitions_for(self._topic)
-        if not found:
-            await self.stop()
-            raise TopicError(
-                f"writing to {self._topic!r} found no such topic; "
-                f"make it with: headrace topics apply PIPELINE"
-            )
-        return len(found)
