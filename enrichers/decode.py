@@ -206,9 +206,11 @@ class Decoder:
 
     def _times(self, structs: list[Any], log_times: I64, verdicts: Verdicts) -> I64:
         found = list(self._read_time(structs))
-        if None in found:
+        kinds, blank = ({str}, "") if self._unit == "iso" else ({int, float}, 0)
+        if not set(map(type, found)) <= kinds:
             verdicts.mark("time.missing", _each(found, lambda t: t is None))
-            found = [("" if self._unit == "iso" else 0) if t is None else t for t in found]
+            verdicts.mark("event.type", _each(found, lambda t: type(t) not in kinds))
+            found = [t if type(t) in kinds else blank for t in found]
         parsed = parse_iso(found) if self._unit == "iso" else parse_numbers(found, self._unit)
         times, valid = parsed
         verdicts.mark("time.invalid", ~valid)

@@ -111,7 +111,7 @@ def view_slices(columns: Sequence[Column]) -> dict[str, slice]:
 class EnrichDelta:
     """What one batch changes in a partition's state; nothing is changed before `fold`.
 
-    It prints without its content, which may be personal.
+    Ask for `changed` and `dropped` before it. It prints without its content, which may be personal.
 
     Attributes:
         state: The state it was made from.

@@ -165,6 +165,15 @@ def test_paths_reach_into_nested_objects() -> None:
     assert events.attributes == {"site": ["north", "other"]}
 
 
+def test_one_path_may_serve_twice() -> None:
+    """A path that is time and label too kills only the event whose value is no time."""
+    spec = Input(metrics=LOAD, attributes={"at": Attribute(path="time")})
+    found = decoded(record(), record(time=5), spec=spec)
+
+    assert found.events.attributes == {"at": ["2026-11-21T10:00:00.000Z"]}
+    assert found.dead == {1: "event.type"}
+
+
 def test_labels_of_any_scalar() -> None:
     """An attribute may be text, number, boolean or absent; long text is cut."""
     spec = Input(metrics=LOAD, attributes={"mode": Attribute(default="none")})
