@@ -1,0 +1,192 @@
+"""The doctor's checks, in the order in which they build on one another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+from headrace.feature_store.open import open_store
+from headrace.schemas.errors import HeadraceError
+from headrace.schemas.pipeline import Pipeline, load_pipeline
+from headrace.schemas.settings import BusSettings, Settings, StoreSettings
+from headrace.schemas.topics import PipelineTopics, TopicSpec, topics_of
+from headrace.streams.bus_topics import TopicFound
+from headrace.streams.cli.context import load, pipeline_file
+from headrace.streams.cli.findings import (
+    Finding,
+    failed,
+    packages,
+    python_version,
+    setting_values,
+)
+from headrace.streams.kafka import check_bus, client_options, describe_topics
+from headrace.streams.local.local_kafka import LocalKafka
+
+ANSWER_S = 20.0
+"""Longest wait for one service."""
+
+
+async def examine(name: str) -> list[Finding]:
+    """Every finding about this machine, its settings, services and one pipeline."""
+    findings = [python_version(), *packages()]
+    try:
+        settings = load()
+    except HeadraceError as error:
+        return [*findings, failed("settings", error)]
+    findings += setting_values(settings, _settings_file())
+    pipeline, found = _pipeline(name)
+    findings += found
+    findings += [finding async for finding in _services(settings, pipeline)]
+    return findings
+
+
+def _settings_file() -> Path | None:
+    file = Path(os.environ.get("HEADRACE_SETTINGS") or "headrace.toml")
+    return file if file.exists() else None
+
+
+def _pipeline(name: str) -> tuple[Pipeline | None, list[Finding]]:
+    """The pipeline and its model."""
+    try:
+        file = pipeline_file(name)
+        pipeline = load_pipeline(file)
+    except HeadraceError as error:
+        return None, [failed("pipeline", error)]
+    columns = len(pipeline.columns())
+    found = [Finding("ok", "pipeline", f"{pipeline.name} ({pipeline.digest}), {columns} features")]
+    found += _retention(topics_of(pipeline))
+    return pipeline, [*found, _model(pipeline, file.parent)]
+
+
+def _model(pipeline: Pipeline, folder: Path) -> Finding:
+    # Loads onnxruntime, which the checks before it can do without.
+    from headrace.serving.checks import check_model
+    from headrace.serving.model import read_model
+
+    try:
+        model = read_model(pipeline, folder)
+        check_model(model, pipeline, folder)
+    except HeadraceError as error:
+        return failed("model", error)
+    identity = model.identity
+    return Finding(
+        "ok",
+        "model",
+        f"{identity.name} version {identity.version} ({identity.digest}), signature, golden "
+        f"pairs and batch invariance hold",
+    )
+
+
+def _retention(topics: PipelineTopics) -> Iterator[Finding]:
+    """The pipeline's own numbers: a stage must not outlive what it is rebuilt from."""
+    telemetry, features = topics.telemetry.retention_ms, topics.features.retention_ms
+    if features < telemetry:
+        yield Finding(
+            "warn",
+            "retention",
+            "features are kept shorter than telemetry, expected as long; raise their retention",
+        )
+    if telemetry < 3_600_000:
+        yield Finding(
+            "warn",
+            "retention",
+            f"telemetry is kept {telemetry / 3_600_000:g} h, less than an outage may last; "
+            f"raise topics.raw_hours",
+        )
+
+
+async def _services(settings: Settings, pipeline: Pipeline | None) -> AsyncIterator[Finding]:
+    async for finding in _bus(settings.bus, pipeline):
+        yield finding
+    async for finding in _store(settings.store, pipeline):
+        yield finding
+
+
+async def _bus(bus: BusSettings, pipeline: Pipeline | None) -> AsyncIterator[Finding]:
+    if bus.url == "local":
+        durable = bus.kind == "kafka" or (bus.kind == "auto" and LocalKafka.installed())
+        which = "a local Kafka" if durable else "the embedded bus, in memory"
+        if bus.kind == "kafka" and not LocalKafka.installed():
+            yield Finding("fail", "bus", "local Kafka is not installed; headrace kafka --install")
+        else:
+            yield Finding("ok", "bus", f"local: up and demo start {which}")
+        return
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            options = client_options(bus)
+            check = await check_bus(options)
+            yield Finding("ok" if check.state == "answers" else "fail", "bus", check.line)
+            if check.state == "answers" and pipeline is not None:
+                names = [spec.name for spec in topics_of(pipeline).all()]
+                found = await describe_topics(options, names)
+                for finding in topic_findings(topics_of(pipeline), found, pipeline.name):
+                    yield finding
+    except HeadraceError as error:
+        yield failed("bus", error)
+    except TimeoutError:
+        yield Finding("fail", "bus", f"no answer within {ANSWER_S:g} s; check HEADRACE_BUS")
+
+
+def topic_findings(
+    topics: PipelineTopics, found: Mapping[str, TopicFound], pipeline: str
+) -> Iterator[Finding]:
+    """Each topic of a pipeline against what is on the bus."""
+    for spec in topics.all():
+        there = found.get(spec.name)
+        if there is None:
+            remedy = f"headrace topics apply {pipeline}" if spec.ours else "create it on the bus"
+            yield Finding("warn", f"topic {spec.name}", f"is not there; {remedy}")
+        elif there.partitions != spec.partitions:
+            yield Finding(
+                "fail",
+                f"topic {spec.name}",
+                f"has {there.partitions} partitions, expected {spec.partitions}; "
+                f"set topics.partitions = {there.partitions} or use another pipeline name",
+            )
+        else:
+            yield _topic(spec, there)
+
+
+def _topic(spec: TopicSpec, there: TopicFound) -> Finding:
+    """Settings of a topic that is there; a bus that does not tell them passes."""
+    subject = f"topic {spec.name}"
+    stamp = there.configs.get("message.timestamp.type", "LogAppendTime")
+    if stamp != "LogAppendTime":
+        return Finding(
+            "warn",
+            subject,
+            f"has message.timestamp.type {stamp}: back-filled events may be deleted at once; "
+            f"set it to LogAppendTime",
+        )
+    kept_ms = int(there.configs.get("retention.ms", spec.retention_ms))
+    if 0 <= kept_ms < spec.retention_ms:
+        return Finding(
+            "warn",
+            subject,
+            f"keeps records {kept_ms} ms, the pipeline file says {spec.retention_ms}; "
+            f"raise retention.ms",
+        )
+    return Finding("ok", subject, f"{there.partitions} partitions")
+
+
+async def _store(settings: StoreSettings, pipeline: Pipeline | None) -> AsyncIterator[Finding]:
+    if settings.url == "local":
+        yield Finding("ok", "store", "local: up and demo start the embedded store")
+        return
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            store = await open_store(settings, pipeline.name if pipeline else "doctor")
+            try:
+                info = await store.server_info()
+            finally:
+                await store.close()
+    except HeadraceError as error:
+        yield failed("store", error)
+    except TimeoutError:
+        yield Finding("fail", "store", f"no answer within {ANSWER_S:g} s; check HEADRACE_STORE")
+    else:
+        yield Finding("ok", "store", info.text)
+        for warning in info.warnings:
+            yield Finding("warn", "store", warning)
