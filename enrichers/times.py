@@ -23,10 +23,9 @@ _SHAPE = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_DAY_MS = 86_400_000
-_PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
+_PER_MS = {"ms": 1.0, "us": 1e3, "ns": 1e6}
 
-_FAST_LENGTHS = (20, *range(22, 31))
+_ZULU, _OFFSET = 1, 6
 _DIGITS = np.array([0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18])
 _MARKS = np.array([4, 7, 10, 13, 16])
 _MARK_BYTES = np.frombuffer(b"--T::", np.uint8)
@@ -37,8 +36,9 @@ _TENS = np.array([100, 10, 1])
 def parse_iso(texts: Sequence[str]) -> tuple[I64, Bools]:
     """RFC 3339 times as milliseconds since 1970; digits below a millisecond are cut off.
 
-    ``YYYY-MM-DDTHH:MM:SS[.f]Z`` with 1 to 9 digits of fraction is read by arithmetic over all
-    texts at once; every other text (offsets, leap seconds, lower case) one by one.
+    ``YYYY-MM-DDTHH:MM:SS[.f]`` with 1 to 9 digits of fraction and ``Z`` or ``+HH:MM`` is read by
+    arithmetic over all texts of a length at once; every other text (leap seconds, lower case)
+    one by one.
 
     Args:
         texts: N texts.
@@ -55,41 +55,67 @@ def parse_iso(texts: Sequence[str]) -> tuple[I64, Bools]:
     """
     times = np.full(len(texts), _INVALID)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    for length in set(lengths.tolist()).intersection(_FAST_LENGTHS):
-        rows = np.flatnonzero(lengths == length)
-        same = texts if len(rows) == len(texts) else [texts[r] for r in rows.tolist()]
-        times[rows] = _parse_fixed(same, length)
+    for zone in (_ZULU, _OFFSET):
+        left = times == _INVALID
+        for length in set(lengths[left].tolist()).intersection(_fast_lengths(zone)):
+            rows = np.flatnonzero(left & (lengths == length))
+            same = texts if len(rows) == len(texts) else [texts[r] for r in rows.tolist()]
+            times[rows] = _parse_fixed(same, length, zone)
     for row in np.flatnonzero(times == _INVALID).tolist():
         times[row] = parse_one(texts[row])
     return times, times != _INVALID
 
 
-def _parse_fixed(texts: Sequence[str], length: int) -> I64:
-    """Texts of one length in the plain form; what is not exactly that becomes invalid."""
+def _fast_lengths(zone: int) -> tuple[int, ...]:
+    """Lengths of a time with no or 1 to 9 digits of fraction."""
+    return (19 + zone, *range(21 + zone, 30 + zone))
+
+
+def _parse_fixed(texts: Sequence[str], length: int, zone: int) -> I64:
+    """Texts of one length and kind of zone; what is not exactly that becomes invalid."""
     joined = "".join(texts)
     if not joined.isascii():
         return np.full(len(texts), _INVALID)
     raw = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(-1, length)
-    fraction = raw[:, 20:-1] - 48
-    digits = raw[:, _DIGITS] - 48
-    ok = (digits <= 9).all(1) & (raw[:, _MARKS] == _MARK_BYTES).all(1) & (raw[:, -1] == ord("Z"))
-    ok &= (fraction <= 9).all(1)
-    if length > 20:
-        ok &= raw[:, 19] == ord(".")
-    d = digits.astype(np.int64).T
-    year = d[0] * 1000 + d[1] * 100 + d[2] * 10 + d[3]
-    month, day = d[4] * 10 + d[5], d[6] * 10 + d[7]
-    hour, minute, second = d[8] * 10 + d[9], d[10] * 10 + d[11], d[12] * 10 + d[13]
-    ok &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
+    columns = raw.T
+    digits, fraction = columns[_DIGITS] - 48, columns[20:-zone] - 48
+    ok = (digits <= 9).all(0) & (fraction <= 9).all(0)
+    ok &= (columns[_MARKS] == _MARK_BYTES[:, None]).all(0)
+    if length > 19 + zone:
+        ok &= columns[19] == ord(".")
+    century, year, month, day, hour, minute, second = (digits[0::2] * 10 + digits[1::2]).astype(
+        np.int64
+    )  # bytes may wrap where not ok
     ok &= (hour <= 23) & (minute <= 59) & (second <= 59)
-    ok &= day <= _month_days(year, np.clip(month, 1, 12))
-    kept = fraction[:, :3].astype(np.int64)
-    millis = kept @ _TENS[: kept.shape[1]] if kept.shape[1] else 0
-    times: I64 = (
-        _days(year, month, day) * _DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000 + millis
-    )
+    days, valid = _days_of(century * 100 + year, month, day)
+    offset_min, known = _zone_minutes(raw[:, -zone:])
+    millis = _TENS[: len(fraction)] @ fraction[:3].astype(np.int64)
+    times: I64 = (days * 1440 + hour * 60 + minute - offset_min) * 60_000 + second * 1000 + millis
+    ok &= valid & known & (times >= FIRST_MS) & (times <= LAST_MS)
     times[~ok] = _INVALID
     return times
+
+
+def _days_of(year: I64, month: I64, day: I64) -> tuple[I64, Bools]:
+    """Days since 1970 of each date, and whether it is one; a batch of one day asks once."""
+    date_of = (year * 100 + month) * 100 + day
+    if len(date_of) > 1 and (date_of == date_of[0]).all():
+        days, valid = _days_of(year[:1], month[:1], day[:1])
+        return np.repeat(days, len(date_of)), np.repeat(valid, len(date_of))
+    valid = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
+    valid &= day <= _month_days(year, np.clip(month, 1, 12))
+    return _days(year, month, day), valid
+
+
+def _zone_minutes(raw: NDArray[np.uint8]) -> tuple[I64, Bools]:
+    """Minutes east of UTC of each ``Z`` (N, 1) or ``+HH:MM`` (N, 6), and whether it is one."""
+    if raw.shape[1] == _ZULU:
+        return np.zeros(len(raw), np.int64), raw[:, 0] == ord("Z")
+    digits = (raw[:, [1, 2, 4, 5]] - 48).astype(np.int64)
+    hours, minutes = digits[:, 0] * 10 + digits[:, 1], digits[:, 2] * 10 + digits[:, 3]
+    known = (digits <= 9).all(1) & (raw[:, 3] == ord(":")) & (hours <= 23) & (minutes <= 59)
+    east, west = raw[:, 0] == ord("+"), raw[:, 0] == ord("-")
+    return (hours * 60 + minutes) * np.where(west, -1, 1), known & (east | west)
 
 
 def _month_days(year: I64, month: I64) -> I64:
@@ -125,7 +151,7 @@ def parse_one(text: str) -> int:
     if hour > 23 or minute > 59 or second > 60 or offset_min is None:
         return _INVALID
     minutes = days * 1440 + hour * 60 + minute - offset_min
-    if second == 60 and minutes % 1440 != 1439:
+    if second == 60 and minutes % 1440 != 1439:  # leap seconds end a day in UTC
         return _INVALID
     millis = int((match[7] or "").ljust(3, "0")[:3])
     time = (minutes * 60 + second) * 1000 + millis

@@ -82,8 +82,8 @@ def test_recurrences_along_groups(
     st.lists(
         st.tuples(
             st.datetimes(),
-            st.sampled_from(["", ".0", ".12", ".123", ".999999", ".123456789"]),
-            st.sampled_from(["Z", "z", "+00:00", "-05:30"]),
+            st.sampled_from(["", ".0", ".12", ".123", ".9999", ".999999", ".123456789", ",5"]),
+            st.sampled_from(["Z", "z", "+00:00", "-05:30", "+23:59", "+24:00", "*00:00", "+0a:00"]),
         ),
         max_size=8,
     )
