@@ -9,6 +9,9 @@ LONGEST_PAUSE_ROWS = 4_194_304
 """Rows between two probes: a probe in vain then costs 1/512 of a row's look-up per row."""
 _WORTH = 1.5
 """Saved time over its cost that turns the cache on; it goes off again only below 1."""
+LEAST_LOOKUP_S = 0.5e-6
+"""No look-up is cheaper (a hit was measured at 0.85 us): a model faster than this per row needs no
+cache, and none is tried."""
 
 
 class CacheGain:
@@ -27,8 +30,28 @@ class CacheGain:
         self._left_rows = PROBE_ROWS // 2
         self._spent_s = self._saved_s = 0.0
 
+    @property
+    def pays(self) -> bool:
+        """Every row is looked up: told to, or measured to be worth it."""
+        return self._always or self._proved
+
+    def ask(self, rows: int, *, row_s: float) -> int:
+        """How many of `rows` to look up now: all once it pays, at most a probe's rest before.
+
+        Args:
+            rows: Rows of the call.
+            row_s: Time the model takes for one row, seconds; 0 while it is not known.
+        """
+        if self.pays:
+            return rows
+        if not self.on or row_s < LEAST_LOOKUP_S:
+            return 0
+        return min(rows, self._left_rows)
+
     def skipped(self, rows: int) -> None:
-        """`rows` went past the cache while it is off."""
+        """`rows` went past the cache; while it is off they bring the next probe nearer."""
+        if self.on:
+            return
         self._left_rows -= rows
         if self._left_rows <= 0:
             self.on = True

@@ -77,13 +77,15 @@ class OnnxScorer:
             )
         rows = self._signature.rows(features)
         tier = np.zeros(len(rows), np.uint8)
-        if self._shared is None or not len(rows):
-            outputs = await self.batcher.run(rows)
-        elif self.gain.on:
-            outputs = await self._from_cache(self._shared, rows, tier)
-        else:
-            self.gain.skipped(len(rows))
-            outputs = await self.batcher.run(rows)
+        asked = 0
+        if self._shared is not None and len(rows):
+            asked = self.gain.ask(len(rows), row_s=self.batcher.time.per_row_s)
+            self.gain.skipped(len(rows) - asked)
+        if self._shared is None or not asked:
+            return self._scores(await self.batcher.run(rows), tier)
+        outputs = await self._from_cache(self._shared, rows[:asked], tier[:asked])
+        if asked < len(rows):
+            outputs = np.concatenate([outputs, await self.batcher.run(rows[asked:])])
         return self._scores(outputs, tier)
 
     async def close(self) -> None:
@@ -92,8 +94,8 @@ class OnnxScorer:
         self._executor.shutdown()
 
     def cache_share(self) -> float | None:
-        """Share of all rows that the cache answered; None while it is off."""
-        if self._shared is None or not self.gain.on:
+        """Share of all rows that the cache answered; None while it does not pay."""
+        if self._shared is None or not self.gain.pays:
             return None
         return self.cached_rows / max(self.cached_rows + self.batcher.rows, 1)
 

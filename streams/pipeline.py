@@ -116,10 +116,8 @@ class RunningStage:
 
     def cache_share(self) -> float | None:
         """Share of predictions that the cache answered, None where there is no cache in use."""
-        scorer, rows = self.plan.scorer, self.counters.events["out"]
-        if scorer is None or not scorer.cached_rows:
-            return None
-        return scorer.cached_rows / max(rows, 1)
+        scorer = self.plan.scorer
+        return None if scorer is None else scorer.cache_share()
 
     def lag(self) -> dict[int, int]:
         """Records behind, by partition."""
@@ -149,6 +147,8 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     finally:
         await publisher.stop()
         await store.close()
+        if running.plan.scorer is not None:
+            await running.plan.scorer.close()
 
 
 def _wire(

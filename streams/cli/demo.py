@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,14 @@ class Tap:
 
     def __init__(self, source: Any) -> None:
         self._source = source
+        self.ended = False
         self.events = 0
         self.bytes = 0
 
     def take(self) -> list[Record] | None:
-        """What the source gives now."""
+        """What the source gives now; None once ended, so that what was read is still sent."""
+        if self.ended:
+            return None
         records: list[Record] | None = self._source.take()
         for record in records or ():
             self.events += 1
@@ -163,9 +166,8 @@ class Demo:
                 for task in (failing, receiving):
                     if task.done():
                         task.result()
-                sending.cancel()
-                with suppress(asyncio.CancelledError):
-                    await sending
+                tap.ended = True
+                await sending
                 await producer.flush()
                 await self._drained(tap)
             finally:

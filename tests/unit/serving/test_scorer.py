@@ -202,7 +202,8 @@ async def test_auto_switches_itself_off_for_a_cheap_model(scorer):
     for seed in range(5):
         await made.score(rows(4096, seed))
 
-    assert not made.gain.on
+    assert made.cache_share() is None
+    assert made.batcher.rows == 5 * 4096
     assert made.cache_share() is None
 
 
