@@ -16,7 +16,12 @@ from headrace.schemas.topics import TopicSpec
 from headrace.streams import kafka
 from headrace.streams.kafka import client_options
 
-pytestmark = [pytest.mark.integration, pytest.mark.kafka]
+# aiokafka leaves the transports of refused connections to the collector.
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.kafka,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SOON_S = 8.0
 USER, PASSWORD = "press", "right"
