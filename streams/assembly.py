@@ -97,6 +97,11 @@ class Site:
             embedded=running_bus.kind == "embedded",
         )
         await settle_positions(
-            self._pipeline, topics, self._stages, running_bus.options, start=self._start
+            self._pipeline,
+            topics,
+            self._stages,
+            running_bus.options,
+            None if endpoints.embedded else running_store.settings,
+            start=self._start,
         )
         return endpoints

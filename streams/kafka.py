@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -366,7 +366,12 @@ async def last_record(
 
 
 async def first_positions(
-    options: Options, group: str, topics: Sequence[str], start: Start = "latest"
+    options: Options,
+    group: str,
+    topics: Sequence[str],
+    start: Start = "latest",
+    *,
+    known: Callable[[list[Partition]], Awaitable[dict[Partition, int]]] | None = None,
 ) -> dict[Partition, int]:
     """Commit where a group starts, for partitions on which it has no offset yet.
 
@@ -378,6 +383,7 @@ async def first_positions(
         group: Consumer group.
         topics: Topics it will read.
         start: ``latest``, ``earliest``, or a broker time in milliseconds since 1970.
+        known: Asked for the partitions without an offset; what it answers goes before `start`.
 
     Returns:
         The offsets that were committed; empty when every partition had one.
@@ -395,5 +401,8 @@ async def first_positions(
         if not new:
             return {}
         offsets = await start_offsets(consumer, new, start)
+        if known is not None:
+            better = await known([(part.topic, part.partition) for part in new])
+            offsets |= {TopicPartition(*place): offset for place, offset in better.items()}
         await consumer.commit(offsets)
     return {(part.topic, part.partition): offset for part, offset in offsets.items()}

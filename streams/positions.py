@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from headrace.schemas.errors import PipelineFileError
+from headrace.schemas.errors import PipelineFileError, StateError
 from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.settings import StoreSettings
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.bus_reads import Start
-from headrace.streams.kafka import first_positions
+from headrace.streams.kafka import first_positions, log_ranges
 
 
 async def settle_positions(
@@ -18,24 +19,78 @@ async def settle_positions(
     topics: PipelineTopics,
     stages: Sequence[str],
     options: dict[str, Any],
+    store: StoreSettings | None,
     *,
     start: str | None,
 ) -> None:
     """Commit a first offset for every partition that a stage's group never read.
 
-    ENRICH begins where the file or `start` says; SERVE serves every block there ever was.
+    A partition with a checkpoint begins at its position. Without one, ENRICH begins where the
+    file or `start` says, and SERVE at the first block there is.
+
+    Args:
+        pipeline: The pipeline.
+        topics: Its topics.
+        stages: Stages that will run.
+        options: Client options of the bus.
+        store: Where checkpoints may be; None where bus and store are new and empty.
+        start: Where to begin, said on the command line.
 
     Raises:
+        StateError: a stage has published and lost both its offsets and its checkpoint, and `start`
+            does not say where to begin. Fatal.
         PipelineFileError: a start that is no time. Fatal.
-        BusUnavailableError: retryable; BusRefusedError, TopicError: fatal.
+        BusUnavailableError, StoreUnavailableError: retryable; BusRefusedError, TopicError: fatal.
     """
     begin = {
-        "enrich": (topics.telemetry.name, parse_start(start or pipeline.delivery.start)),
-        "serve": (topics.features.name, parse_start("earliest")),
+        "enrich": (topics.telemetry, topics.features, start or pipeline.delivery.start),
+        "serve": (topics.features, topics.predictions, "earliest"),
     }
     for stage in stages:
-        topic, where = begin[stage]
-        await first_positions(options, f"{pipeline.name}.{stage}", [topic], where)
+        source, output, where = begin[stage]
+
+        async def known(
+            new: list[tuple[str, int]], stage: str = stage, output: str = output.name
+        ) -> dict[tuple[str, int], int]:
+            found = await _checkpoints(pipeline.name, stage, store, new)
+            if start is None:
+                ends = await log_ranges(options, output)
+                _refuse_amnesia(stage, [tp for tp in new if tp not in found], ends)
+            return found
+
+        group = f"{pipeline.name}.{stage}"
+        where_known = None if store is None else known
+        await first_positions(options, group, [source.name], parse_start(where), known=where_known)
+
+
+async def _checkpoints(
+    pipeline: str, stage: str, settings: StoreSettings | None, new: list[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """Checkpointed positions of these partitions, where there are any."""
+    if settings is None:
+        return {}
+    # Loaded only here: a first start on a new bus does not need the store's client.
+    from headrace.feature_store.open import open_store
+
+    store = await open_store(settings, pipeline)
+    try:
+        held = {tp: await store.held(f"{stage}/{tp[0]}/{tp[1]}") for tp in new}
+    finally:
+        await store.close()
+    return {tp: position for tp, (_, position) in held.items() if position is not None}
+
+
+def _refuse_amnesia(
+    stage: str, new: list[tuple[str, int]], ends: dict[int, tuple[int, int]]
+) -> None:
+    """Neither offset nor checkpoint, yet outputs: beginning anywhere would lose or double."""
+    for topic, partition in new:
+        if ends.get(partition, (0, 0))[1] > 0:
+            raise StateError(
+                f"stage {stage!r} has published from {topic}[{partition}] before, but its group "
+                f"offset and its checkpoint are both gone; say where to begin with "
+                f"--from earliest|latest|<time>"
+            )
 
 
 def parse_start(text: str) -> Start:
