@@ -20,7 +20,7 @@ class Latency:
         >>> latency = Latency()
         >>> latency.record(np.array([10.0, 10.0, 10.0, 500.0]))
         >>> round(latency.quantile(0.5)), round(latency.quantile(0.99))
-        (10, 496)
+        (10, 497)
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from headrace.streams.client.connect import bus_of
 from headrace.streams.client.contract import Composer, Contract
 from headrace.streams.client.outbox import Outbox, Posted, Receipt
 from headrace.streams.client.partition import Partitioner
-from headrace.streams.client.trace import TRACEPARENT, is_traceparent, new_traceparent
+from headrace.streams.client.traceparent import TRACEPARENT, is_traceparent, new_traceparent
 
 HURRIED_S = 5.0
 """Longest flush of a producer whose body raised or was cancelled, seconds."""

@@ -14,7 +14,7 @@ from headrace.schemas.event import Event
 from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.client import Producer, Record
 from headrace.streams.client.partition import Partitioner
-from headrace.streams.client.trace import is_traceparent
+from headrace.streams.client.traceparent import is_traceparent
 
 PIPELINE = """
 name = "press"
@@ -149,10 +149,8 @@ async def test_a_full_buffer_makes_the_caller_wait(bus, pipeline):
 
 async def test_records_of_a_flood_travel_together(bus, pipeline):
     """Many records make few requests."""
-    rows = [
-        Record(b'{"id":"%d","device_id":"a","time":"2026-11-21T10:00:00Z","metrics":{"load":1}}' % n)
-        for n in range(1000)
-    ]
+    form = b'{"id":"%d","device_id":"a","time":"2026-11-21T10:00:00Z","metrics":{"load":1}}'
+    rows = [Record(form % number) for number in range(1000)]
     async with make(bus, pipeline) as producer:
         await producer.send_many(rows)
     assert sum(bus.requests) == 1000
