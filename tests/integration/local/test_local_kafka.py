@@ -207,3 +207,25 @@ async def test_starting_at_once_is_one_broker(tmp_path: Path) -> None:
         assert sorted(broker.shared for broker in pair) == [False, True]
     finally:
         await asyncio.gather(*(broker.stop() for broker in pair))
+
+
+@pytest.mark.slow
+async def test_installing_prepares_quick_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the jars alone an installation makes a class archive, and storage with its topics."""
+    fetched = kafka_jars.home() / "jars"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kafka_jars.home().mkdir(parents=True)
+    (kafka_jars.home() / "jars").symlink_to(fetched)
+    said: list[str] = []
+    await install_kafka(said.append)
+    assert len(said) == 2
+    (archive,) = kafka_jars.home().glob("classes-*.jsa")
+    assert archive.stat().st_size > 1 << 20
+    names = {path.name for path in (kafka_jars.home() / "template").iterdir()}
+    assert {"__consumer_offsets-0", "__transaction_state-0", "meta.properties"} <= names
+    assert ".lock" not in names
+    assert list((kafka_jars.home() / "run").glob("prepare-*")) == []
+    await install_kafka(said.append)
+    assert len(said) == 3  # nothing was done again
