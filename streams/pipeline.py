@@ -135,9 +135,11 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     name = running.plan.pipeline.name
     options = client_options(endpoints.bus)
     publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)
-    store = await _patiently("store", lambda: open_store(endpoints.store, name))
+    store, _ = await asyncio.gather(
+        _patiently("store", lambda: open_store(endpoints.store, name)),
+        _patiently("bus", publisher.start),
+    )
     try:
-        await _patiently("bus", publisher.start)
         transport = _wire(running, endpoints, options, store, publisher)
         stopping = asyncio.create_task(_stop_when(stop, transport))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -46,21 +47,26 @@ async def settle_positions(
         "enrich": (topics.telemetry, topics.features, start or pipeline.delivery.start),
         "serve": (topics.features, topics.predictions, "earliest"),
     }
-    for stage in stages:
+
+    async def settle(stage: str) -> None:
         source, output, where = begin[stage]
 
-        async def known(
-            new: list[tuple[str, int]], stage: str = stage, output: str = output.name
-        ) -> dict[tuple[str, int], int]:
+        async def known(new: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
             found = await _checkpoints(pipeline.name, stage, store, new)
             if start is None:
-                ends = await log_ranges(options, output)
+                ends = await log_ranges(options, output.name)
                 _refuse_amnesia(stage, [tp for tp in new if tp not in found], ends)
             return found
 
-        group = f"{pipeline.name}.{stage}"
-        where_known = None if store is None else known
-        await first_positions(options, group, [source.name], parse_start(where), known=where_known)
+        await first_positions(
+            options,
+            f"{pipeline.name}.{stage}",
+            [source.name],
+            parse_start(where),
+            known=None if store is None else known,
+        )
+
+    await asyncio.gather(*map(settle, stages))
 
 
 async def _checkpoints(

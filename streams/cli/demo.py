@@ -146,8 +146,10 @@ class Demo:
         tap = self._tap = Tap(HostSource(wall_clock))
         bus = endpoints.bus
         async with AsyncExitStack() as stack:
-            consumer = await stack.enter_async_context(Consumer(bus, self._pipeline))
-            producer = await stack.enter_async_context(Producer(bus, self._pipeline))
+            consumer, producer = await asyncio.gather(
+                stack.enter_async_context(Consumer(bus, self._pipeline)),
+                stack.enter_async_context(Producer(bus, self._pipeline)),
+            )
             receiving = asyncio.create_task(self._receive(consumer))
             sending = asyncio.create_task(
                 produce(tap, producer, rate_hz=self._rate_hz, seconds=seconds)
