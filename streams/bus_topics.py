@@ -75,3 +75,13 @@ def count_partitions(found: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         for topic in found
         if topic["error_code"] == 0
     }
+
+
+def topic_settings(answers: Sequence[Any]) -> dict[str, dict[str, str]]:
+    """Each topic's settings by name, from a broker's answers; of a topic in error none."""
+    return {
+        resource[3]: {entry[0]: entry[1] for entry in resource[4]}
+        for answer in answers
+        for resource in answer.resources
+        if resource[0] == 0
+    }

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
@@ -34,6 +33,7 @@ from headrace.schemas.errors import (
     TopicError,
 )
 from headrace.schemas.topics import EVENT_LIMIT_BYTES, TopicSpec
+from headrace.streams.bus_check import BusCheck
 from headrace.streams.bus_errors import as_ours, explain
 from headrace.streams.bus_options import client_options as client_options
 from headrace.streams.bus_reads import Start, log_edges, read_assigned, start_offsets
@@ -43,6 +43,7 @@ from headrace.streams.bus_topics import (
     check_present,
     count_partitions,
     topic_configs,
+    topic_settings,
 )
 
 Options = Mapping[str, Any]
@@ -117,21 +118,6 @@ async def _connect(options: Options, tried: str) -> float:
     raise failed
 
 
-@dataclass(frozen=True, slots=True)
-class BusCheck:
-    """What one look at the bus found.
-
-    Attributes:
-        state: ``answers``, ``refused`` or ``unreachable``.
-        line: The finding in one line, with the remedy.
-        latency_ms: Time to connect and log in, milliseconds; None when it does not answer.
-    """
-
-    state: Literal["answers", "refused", "unreachable"]
-    line: str
-    latency_ms: float | None = None
-
-
 async def check_bus(options: Options) -> BusCheck:
     """Whether the bus can be reached, and lets us in; never raises one of our errors."""
     servers = ",".join(options["bootstrap_servers"])
@@ -171,12 +157,7 @@ async def _configs(admin: Any, names: Sequence[str]) -> dict[str, dict[str, str]
         answers = await admin.describe_configs(asked) if asked else []
     except KafkaError:
         return {}
-    return {
-        resource[3]: {entry[0]: entry[1] for entry in resource[4]}
-        for answer in answers
-        for resource in answer.resources
-        if resource[0] == 0
-    }
+    return topic_settings(answers)
 
 
 async def ensure_topics(
