@@ -8,7 +8,7 @@ from typing import Literal, get_args
 MetricName = Literal[
     "headrace_stream_events_total",
     "headrace_stream_batches_total",
-    "headrace_stream_batch_seconds",
+    "headrace_stream_busy_seconds_total",
     "headrace_stream_retries_total",
     "headrace_stream_expired_total",
     "headrace_stream_replayed_total",
@@ -35,7 +35,7 @@ class MetricSpec:
         action: What to do when it moves.
     """
 
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Literal["counter", "gauge"]
     unit: str
     labels: tuple[str, ...]
     meaning: str
@@ -56,12 +56,12 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
     "headrace_stream_batches_total": MetricSpec(
         "counter", "{batch}", _STAGE, "batches made durable", "flat while lag grows: see retries"
     ),
-    "headrace_stream_batch_seconds": MetricSpec(
-        "histogram",
+    "headrace_stream_busy_seconds_total": MetricSpec(
+        "counter",
         "s",
         _STAGE,
-        "time from taking a batch to its commit",
-        "rising: a dependency is slow, or batch_rows is too high for the deadline",
+        "time spent making batches durable: publishing, storing, checkpointing",
+        "rising faster than batches: the bus or the store is slow",
     ),
     "headrace_stream_retries_total": MetricSpec(
         "counter",

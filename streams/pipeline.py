@@ -11,7 +11,7 @@ batches to the runner's lanes, a lane asks the agent for the batch's effects and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -121,9 +121,23 @@ class RunningStage:
 
     def lag(self) -> dict[int, int]:
         """Records behind, by partition."""
-        if self.transport is None:
-            return {}
-        return {partition: behind for (_, partition), behind in self.transport.lag.items()}
+        return _by_partition(self.transport.lag if self.transport else {})
+
+    def in_flight(self) -> dict[int, int]:
+        """Batches taken and not yet durable, by partition."""
+        return _by_partition(self.transport.in_flight if self.transport else {})
+
+    def served(self) -> tuple[int, int, int]:
+        """Session calls, rows scored by the model, rows answered by the cache."""
+        scorer = self.plan.scorer
+        if scorer is None:
+            return 0, 0, 0
+        return scorer.batcher.time.calls, scorer.batcher.rows, scorer.cached_rows
+
+
+def _by_partition(values: Mapping[tuple[str, int], int]) -> dict[int, int]:
+    """A stage reads one topic: its partition number says enough."""
+    return {partition: value for (_, partition), value in values.items()}
 
 
 async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.Event) -> None:
@@ -184,9 +198,10 @@ def _wire(
         publisher=publisher,
         counters=running.counters,
         share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
+        central=frozenset(t.name for t in plan.topics.all() if t.data == "central"),
     )
     running.transport, running.runner = transport, runner
-    observe(running.counters, running.lag, pipeline=plan.pipeline.name, stage=plan.stage)
+    observe(running, pipeline=plan.pipeline.name, stage=plan.stage)
     return transport
 
 

@@ -5,7 +5,8 @@ Nothing is recorded on the data path: instruments read the stage's counters when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.sdk import metrics as sdk
@@ -16,18 +17,28 @@ from headrace.streams.delivery.counters import Counters
 Readings = Iterable[tuple[float, dict[str, str]]]
 
 
+class Observed(Protocol):
+    """What the instruments read of a stage."""
+
+    counters: Counters
+
+    def lag(self) -> dict[int, int]:
+        """Records behind, by partition."""
+
+    def in_flight(self) -> dict[int, int]:
+        """Batches taken and not yet durable, by partition."""
+
+    def served(self) -> tuple[int, int, int]:
+        """Session calls, rows scored by the model, rows answered by the cache."""
+
+
 def observe(
-    counters: Counters,
-    lag: Callable[[], dict[int, int]],
-    *,
-    provider: MeterProvider | None = None,
-    **labels: str,
+    source: Observed, *, provider: MeterProvider | None = None, **labels: str
 ) -> MeterProvider:
-    """Register every metric that one stage can report.
+    """Register every metric of the catalogue for one stage.
 
     Args:
-        counters: The stage's totals.
-        lag: Events behind, by partition.
+        source: What is read when somebody collects.
         provider: Who collects; None makes one without readers.
         labels: ``pipeline`` and ``stage``.
 
@@ -35,21 +46,8 @@ def observe(
         The provider.
     """
     provider = provider or sdk.MeterProvider()
-    readings: dict[MetricName, Callable[[], Readings]] = {
-        "headrace_stream_events_total": lambda: _by("outcome", counters.events),
-        "headrace_stream_batches_total": lambda: [(counters.batches, {})],
-        "headrace_stream_retries_total": lambda: _by("code", counters.retries),
-        "headrace_stream_expired_total": lambda: [(counters.expired, {})],
-        "headrace_stream_replayed_total": lambda: [(counters.replayed, {})],
-        "headrace_stream_lag_events": lambda: _by(
-            "partition", {str(partition): behind for partition, behind in lag().items()}
-        ),
-        "headrace_store_rewrites_total": lambda: [(counters.rewrites, {})],
-        "headrace_raw_bytes_total": lambda: [(counters.raw_bytes, {})],
-        "headrace_upstream_bytes_total": lambda: [(counters.upstream_bytes, {})],
-    }
     meter = provider.get_meter("headrace")
-    for name, read in readings.items():
+    for name, read in _readings(source).items():
         spec = CATALOGUE[name]
         create = (
             meter.create_observable_counter
@@ -60,8 +58,29 @@ def observe(
     return provider
 
 
+def _readings(stage: Observed) -> dict[MetricName, Callable[[], Readings]]:
+    """How each metric is read."""
+    counters = stage.counters
+    return {
+        "headrace_stream_events_total": lambda: _by("outcome", counters.events),
+        "headrace_stream_batches_total": lambda: _one(counters.batches),
+        "headrace_stream_busy_seconds_total": lambda: _one(counters.busy_s),
+        "headrace_stream_retries_total": lambda: _by("code", counters.retries),
+        "headrace_stream_expired_total": lambda: _one(counters.expired),
+        "headrace_stream_replayed_total": lambda: _one(counters.replayed),
+        "headrace_stream_lag_events": lambda: _by("partition", stage.lag()),
+        "headrace_stream_in_flight_batches": lambda: _by("partition", stage.in_flight()),
+        "headrace_store_rewrites_total": lambda: _one(counters.rewrites),
+        "headrace_serving_calls_total": lambda: _one(stage.served()[0]),
+        "headrace_serving_rows_total": lambda: _one(stage.served()[1]),
+        "headrace_serving_cache_hits_total": lambda: _one(stage.served()[2]),
+        "headrace_raw_bytes_total": lambda: _one(counters.raw_bytes),
+        "headrace_upstream_bytes_total": lambda: _one(counters.upstream_bytes),
+    }
+
+
 def _callback(
-    read: Callable[[], Readings], labels: dict[str, str]
+    read: Callable[[], Readings], labels: Mapping[str, str]
 ) -> Callable[[CallbackOptions], Iterator[Observation]]:
     def collect(_: CallbackOptions) -> Iterator[Observation]:
         for value, own in read():
@@ -70,5 +89,9 @@ def _callback(
     return collect
 
 
-def _by(label: str, values: dict[str, int]) -> Readings:
-    return [(value, {label: name}) for name, value in values.items()]
+def _one(value: float) -> Readings:
+    return [(value, {})]
+
+
+def _by(label: str, values: Mapping[str, int] | Mapping[int, int]) -> Readings:
+    return [(value, {label: str(name)}) for name, value in values.items()]

@@ -183,7 +183,7 @@ class Lane:
                 ),
             )
         await self._checkpoint(owned, part, effects)
-        self._count(effects, time.monotonic() - began)
+        self._count(part, effects, time.monotonic() - began)
 
     async def _checkpoint(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
         """Write delta and R, then fold; a store that was rolled back is written whole."""
@@ -215,11 +215,15 @@ class Lane:
             raise OwnershipLostError(f"checkpoint {self._key!r} was claimed by another worker")
         owned.stored = owned.position
 
-    def _count(self, effects: Effects, seconds: float) -> None:
-        counts = effects.counts
-        self._stage.counters.events.update(counts)
-        self._stage.counters.batches += 1
-        self._stage.counters.busy_s += seconds
+    def _count(self, part: RecordBatch, effects: Effects, seconds: float) -> None:
+        counts, counters = effects.counts, self._stage.counters
+        counters.events.update(counts)
+        counters.batches += 1
+        counters.busy_s += seconds
+        counters.raw_bytes += sum(map(len, filter(None, part.values)))
+        for output in effects.outputs:
+            if output.topic in self._stage.central:
+                counters.upstream_bytes += sum(map(len, output.values))
         self._stage.share.add(events=counts.get("in", 0), dead=counts.get("dead", 0))
 
     async def _retried(self, what: str, step: Callable[[], Awaitable[T]]) -> T:

@@ -80,6 +80,7 @@ class StagePorts:
         publisher: Where outputs go.
         counters: The stage's totals.
         share: The stage's dead-letter limit.
+        central: Topics whose records may travel upstream; their bytes are counted.
     """
 
     agent: Agent
@@ -91,6 +92,7 @@ class StagePorts:
     publisher: Publisher
     counters: Counters
     share: DeadLetterShare
+    central: frozenset[str] = frozenset()
 
     def key(self, topic: str, partition: int) -> str:
         """Checkpoint key of one source partition."""
