@@ -96,7 +96,7 @@ class BusThread(driver.AIOKafkaConsumerThread):
         """
         self._check_lane()
         try:
-            await super().on_start()
+            await asyncio.wait_for(super().on_start(), self.options.ask_s)
             found = await asyncio.wait_for(self._ensure_consumer().topics(), self.options.ask_s)
         except Exception as error:  # start boundary: every cause becomes one line
             cause = await why_unreachable(self.options.client_options, error)
@@ -162,6 +162,14 @@ class BusThread(driver.AIOKafkaConsumerThread):
         if self._method_queue is not None:
             await self._method_queue.stop()
 
+    async def stop(self) -> None:
+        """Stop, also a thread that is still on its way to its loop: Faust would miss it."""
+        thread = self._thread
+        # The thread's own loop does not run yet, so there is nothing but its flag to wait for.
+        while thread is not None and thread.is_alive() and not self._started.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await super().stop()
+
     def _start_thread(self) -> None:
         with suppress(Exception):  # reported by `crash`; the thread's own traceback adds nothing
             super()._start_thread()
@@ -171,7 +179,8 @@ class BusThread(driver.AIOKafkaConsumerThread):
 
     async def crash(self, reason: BaseException) -> None:
         """End the stage with `reason`, without Faust's pages of log."""
-        self.parent_loop.call_soon_threadsafe(self._crashed_in_thread, reason)
+        if not self.parent_loop.is_closed():
+            self.parent_loop.call_soon_threadsafe(self._crashed_in_thread, reason)
 
     def _crashed_in_thread(self, reason: BaseException) -> None:
         if self._thread_running is not None and not self._thread_running.done():
