@@ -11,7 +11,13 @@ from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
 from headrace.streams.jobs import Endpoints, Status
 from headrace.streams.kafka import ensure_topics
-from headrace.streams.local.services import RunningBus, RunningStore, open_bus, open_store
+from headrace.streams.local.services import (
+    RunningBus,
+    RunningStore,
+    local_kind,
+    open_bus,
+    open_store,
+)
 from headrace.streams.positions import settle_positions
 from headrace.streams.supervisor import Supervisor
 
@@ -85,7 +91,9 @@ class Site:
             return self.bus
 
         async def store() -> RunningStore:
-            self.store = await open_store(self._settings)
+            # The store is a cache of the bus's log: it is kept where the log is.
+            memory = self._settings.bus.url == "local" and local_kind(self._settings) == "embedded"
+            self.store = await open_store(self._settings, keep=not memory)
             return self.store
 
         running_bus, running_store = await asyncio.gather(bus(), store())
