@@ -45,6 +45,9 @@ from headrace.streams.bus_topics import (
     topic_configs,
     topic_settings,
 )
+from headrace.streams.transport.repairs import repair_aiokafka
+
+repair_aiokafka()
 
 Options = Mapping[str, Any]
 Partition = tuple[str, int]

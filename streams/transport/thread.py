@@ -20,6 +20,9 @@ from headrace.streams.transport import columnar
 from headrace.streams.transport.options import Partition, StageOptions, columnar_required, log
 from headrace.streams.transport.pump import Fetched, Pump
 from headrace.streams.transport.refusals import translate, why_unreachable
+from headrace.streams.transport.repairs import repair_aiokafka
+
+repair_aiokafka()
 
 if TYPE_CHECKING:
     from headrace.streams.transport.consumer import StageConsumer
