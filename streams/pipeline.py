@@ -109,7 +109,6 @@ class RunningStage:
         return (
             self.transport is not None
             and self.runner is not None
-            and self.transport.generation > 0
             and self.transport.ready
             and self.runner.ready
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from headrace.schemas.prediction import Prediction
+from headrace.streams.client import Received
 from headrace.streams.jobs import Status
 
 KEPT_LATENCIES = 100_000
@@ -45,9 +46,12 @@ class Ledger:
         first_s: Seconds from process start to the first prediction.
         devices: What is shown of each device.
         tiers: Predictions by who answered.
-        latencies_ms: Device time to receipt, milliseconds, newest last.
+        latencies_ms: Device time to receipt, milliseconds, newest last; of events made after every
+            stage was ready.
         statuses: Newest status of each worker's stage.
-        flagged_at: Monotonic seconds of the newest flagged prediction of a core or the host.
+        begins: First offset of this run in each telemetry partition; what lies below is the rest
+            of an earlier run and not counted.
+        ready_ms: When every stage was ready, milliseconds since 1970.
     """
 
     anomaly: str
@@ -60,13 +64,21 @@ class Ledger:
     tiers: Counter[str] = field(default_factory=Counter)
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_LATENCIES))
     statuses: dict[str, Status] = field(default_factory=dict)
+    begins: dict[str, int] = field(default_factory=dict)
+    ready_ms: float = float("inf")
 
-    def add(self, prediction: Prediction, *, now_ms: float) -> bool:
+    def ours(self, predictions: Sequence[Received]) -> list[Received]:
+        """Those of events of this run."""
+        begins = self.begins
+        return [p for p in predictions if p.source_offset >= begins.get(p.source_place, 0)]
+
+    def add(self, prediction: Received) -> bool:
         """Count one prediction; whether it is flagged."""
         self.predictions += 1
         self.tiers[prediction.tier] += 1
         self.model = f"{prediction.model.name} v{prediction.model.version}"
-        self.latencies_ms.append(now_ms - prediction.times_ms.device)
+        if prediction.times_ms.device >= self.ready_ms:
+            self.latencies_ms.append(prediction.latency_ms)
         device = self.devices.setdefault(prediction.device_id, DeviceView())
         score = prediction.score or 0.0
         flagged = prediction.label == self.anomaly

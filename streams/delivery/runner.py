@@ -21,14 +21,16 @@ class StageRunner:
         self._new_lane = new_lane
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._parked: dict[tuple[str, int], Owned] = {}
+        self._assigned = False
 
     @property
     def ready(self) -> bool:
-        """Every assigned partition is taken over; true of none."""
-        return all(lane.ready for lane in self._lanes.values())
+        """Partitions were assigned, and every one of them is taken over."""
+        return self._assigned and all(lane.ready for lane in self._lanes.values())
 
     async def assigned(self, partitions: frozenset[tuple[str, int]]) -> None:
         """Start a lane for each partition that has none; takeovers run side by side."""
+        self._assigned = True
         for tp in partitions - self._lanes.keys():
             lane = self._lanes[tp] = self._new_lane(*tp)
             lane.start(self._parked.pop(tp, None))
