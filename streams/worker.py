@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import resource
 import signal
@@ -21,10 +20,9 @@ import msgspec
 from headrace.schemas.errors import FatalError, HeadraceError
 from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.jobs import STAGES, Endpoints, Status
+from headrace.streams.logs import log_to_stderr
 from headrace.streams.pipeline import RunningStage, StagePlan, plan_stage, run_stage
 from headrace.streams.supervisor import EXIT_FATAL
-
-log = logging.getLogger("headrace.worker")
 
 STATUS_EVERY_S = 0.5
 UNREADY_EVERY_S = 0.05
@@ -38,7 +36,7 @@ COLLECT_EVERY_S = 5.0
 @click.argument("pipeline", type=click.Path(path_type=Path))
 def main(stage: str, pipeline: Path) -> None:
     """Run one stage until standard input is closed."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
     # A terminal's Ctrl-C is the supervisor's to handle; it closes our standard input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

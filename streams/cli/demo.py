@@ -134,6 +134,10 @@ class Demo:
             stages=STAGES,
             on_status=lambda status: self._ledger.statuses.__setitem__(status.stage, status),
         )
+        if not self._watched:
+            click.echo(
+                f"starting {self._pipeline.name}: {self._pipeline.description or 'a pipeline'}"
+            )
         try:
             endpoints = await site.start()
             return await self._watch(site, endpoints, seconds)
@@ -232,7 +236,17 @@ class Demo:
             report["disturbance_caught_s"] = None if caught is None else round(caught, 2)
         if not self._watched:
             click.echo(self._line())
+        click.echo(self._verdict(report))
         return report
+
+    def _verdict(self, report: dict[str, Any]) -> str:
+        raw, upstream = report["bytes_raw"], report["bytes_upstream"]
+        return (
+            f"{report['events_in']} events in, {report['predictions_out']} predictions, "
+            f"{report['dead']} dead, {report['late']} late, {report['repeated']} repeated: "
+            f"{report['lost']} lost, {report['duplicated']} doubled; first prediction after "
+            f"{report['first_prediction_s']} s; {raw} bytes stayed here, {upstream} went upstream"
+        )
 
     async def _show(self, site: Site) -> None:
         kind = site.bus.kind if site.bus else ""

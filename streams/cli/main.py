@@ -13,6 +13,7 @@ import click
 
 from headrace.schemas.errors import FatalError, HeadraceError, RetryableError
 from headrace.streams.cli.lazy import Lazy, LazyGroup
+from headrace.streams.logs import log_to_stderr
 
 FAILED, MISUSED, TEMPORARY, INTERRUPTED = 1, 2, 75, 130
 """Exit codes: 75 is EX_TEMPFAIL of sysexits.h, 130 is what shells give an interrupted command."""
@@ -51,6 +52,7 @@ class Headrace(LazyGroup):
         ``{"error": {"code": …, "message": …}}``.
         """
         args = list(sys.argv[1:] if args is None else args)
+        log_to_stderr()
         try:
             done = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         except click.exceptions.Abort:
