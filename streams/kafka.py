@@ -330,10 +330,10 @@ async def read_one(options: Options, topic: str, partition: int, offset: int) ->
     Raises:
         BusUnavailableError: retryable; BusRefusedError, TopicError: fatal.
     """
-    begin, end = await log_range(options, topic, partition)
-    if not begin <= offset < end:
+    try:
+        found = [b async for b in read_range(options, topic, partition, offset, offset + 1)]
+    except StateError:  # it is below the log's first
         return None
-    found = [b async for b in read_range(options, topic, partition, offset, offset + 1)]
     return found[0] if found and found[0].first == offset else None
 
 

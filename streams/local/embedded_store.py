@@ -131,7 +131,7 @@ class EmbeddedStore:
             f"appendonly {'yes' if self._kept else 'no'}",
             "appendfsync everysec",
             f"port {port}",
-            f"user {_PROBE} on >{password} -@all +config|get",
+            f"user {_PROBE} on >{password} -@all +config|get +dbsize",
             *(f"user {rule}" for rule in self._acl),
         ]
         if self._acl:

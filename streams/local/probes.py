@@ -50,19 +50,22 @@ async def _ask(port: int, api: int, version: int, body: bytes) -> bytes:
 
 
 async def store_answers(port: int, user: str, password: str, folder: str) -> bool:
-    """Whether the Redis-compatible server on this loopback port is the one of this folder.
+    """Whether the Redis-compatible server on this port is the one of this folder, data loaded.
+
+    A server that still reads its append-only file answers CONFIG, but refuses DBSIZE.
 
     Raises:
         OSError, EOFError: nobody answers yet.
     """
     async with _connection(port) as (reader, writer):
-        writer.write(f"AUTH {user} {password}\r\nCONFIG GET dir\r\n".encode())
+        writer.write(f"AUTH {user} {password}\r\nCONFIG GET dir\r\nDBSIZE\r\n".encode())
         # "+OK", "*2", "$3", "dir", "$<length>", "<folder>"
         lines = [await reader.readuntil(b"\r\n")]
         if lines[0].startswith(b"-"):
             return False
         lines += [await reader.readuntil(b"\r\n") for _ in range(5)]
-        return lines[-1].decode().strip() == folder
+        loaded = (await reader.readuntil(b"\r\n")).startswith(b":")
+        return loaded and lines[-1].decode().strip() == folder
 
 
 @asynccontextmanager
