@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from headrace.schemas.block import Labels
 from headrace.schemas.summary import Moments, SummaryRecord
-from headrace.streams.agents.merge import merge_summaries
 from headrace.streams.agents.moments import Running
+from headrace.streams.upstream.merge import merge_summaries
 
 TOP = 5
 RELATIVE = 1e-9
