@@ -12,7 +12,7 @@ import msgspec
 
 T = TypeVar("T")
 
-_UNKNOWN = re.compile(r"unknown field `(?P<key>.*)`(?: - at `(?P<path>.*)`)?")
+_UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `(?P<path>[^`]*)`)?")
 
 
 def nearest(unknown: str, known: Iterable[str]) -> str:
@@ -60,11 +60,18 @@ def _hint(message: str, kind: Any) -> str:
 
 def _child(kind: Any, field: str) -> Any:
     """The type of a struct's field, or of a container's elements when `field` is empty."""
+    kind = _bare(kind)
     if not field:
-        return typing.get_args(kind)[-1]
-    for known in msgspec.structs.fields(kind):
-        if known.encode_name == field:
-            options = [a for a in typing.get_args(known.type) if a is not type(None)]
-            optional = type(None) in typing.get_args(known.type)
-            return options[0] if optional else known.type
-    return None
+        return _bare([a for a in typing.get_args(kind) if a is not ...][-1])
+    known = {f.encode_name: f.type for f in msgspec.structs.fields(kind)}
+    return _bare(known.get(field))
+
+
+def _bare(kind: Any) -> Any:
+    """A type without its `Annotated` and its `| None`."""
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    options = typing.get_args(kind)
+    if type(None) in options:
+        kind = next(o for o in options if o is not type(None))
+    return kind

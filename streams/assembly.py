@@ -14,11 +14,10 @@ from headrace.streams.kafka import ensure_topics
 from headrace.streams.local.services import (
     RunningBus,
     RunningStore,
-    local_kind,
     open_bus,
     open_store,
 )
-from headrace.streams.positions import settle_positions
+from headrace.streams.positions import check_store, settle_positions
 from headrace.streams.supervisor import Supervisor
 
 
@@ -91,12 +90,12 @@ class Site:
             return self.bus
 
         async def store() -> RunningStore:
-            # The store is a cache of the bus's log: it is kept where the log is.
-            memory = self._settings.bus.url == "local" and local_kind(self._settings) == "embedded"
-            self.store = await open_store(self._settings, keep=not memory)
+            self.store = await open_store(self._settings)
             return self.store
 
         running_bus, running_store = await asyncio.gather(bus(), store())
+        if running_store.kind == "remote":
+            await check_store(running_store.settings, self._pipeline.name)
         topics = topics_of(self._pipeline)
         await ensure_topics(running_bus.options, topics.all())
         endpoints = Endpoints(

@@ -41,6 +41,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         rss_mb: Resident memory, MiB.
         cpu_s: CPU time used, seconds.
         cache: Share of rows the cache answered, None while it is off.
+        error: Why the worker ends; in its last line only.
     """
 
     stage: str
@@ -56,3 +57,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     rss_mb: float = 0.0
     cpu_s: float = 0.0
     cache: float | None = None
+    error: str | None = None

@@ -86,6 +86,17 @@ async def _checkpoints(
     return {tp: position for tp, (_, position) in held.items() if position is not None}
 
 
+async def check_store(settings: StoreSettings, pipeline: str) -> None:
+    """See that the store answers and lets us in: a running worker would wait for it for ever.
+
+    Raises:
+        StoreUnavailableError: retryable; StoreRefusedError, SettingsError: fatal.
+    """
+    from headrace.feature_store.open import open_store
+
+    await (await open_store(settings, pipeline)).close()
+
+
 def _refuse_amnesia(
     stage: str, new: list[tuple[str, int]], ends: dict[int, tuple[int, int]]
 ) -> None:

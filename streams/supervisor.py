@@ -136,25 +136,26 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began = loop.time()
-            code, last_line = await self._run(worker)
+            code, why = await self._run(worker)
             if self._stopping:
                 return
             if code in (0, EXIT_FATAL):
                 if not self._failed.done():
-                    why = last_line or f"it ended with code {code} before it was told to"
+                    why = why or f"it ended with code {code} before it was told to"
                     self._failed.set_exception(FatalError(f"worker {worker.name}: {why}"))
                 return
             pause_s = FIRST_PAUSE_S if loop.time() - began > HEALTHY_S else pause_s
             log.error(
                 "worker %s ended with code %d and is started again in %.1f s: %s",
-                worker.name, code, pause_s, last_line,
+                worker.name, code, pause_s, why,
             )  # fmt: skip
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             worker.restarts += 1
 
     async def _run(self, worker: Worker) -> tuple[int, str]:
-        """One life of a worker: its exit code and the last line it said on standard error."""
+        """One life of a worker: its exit code and why it ended, as far as it said so."""
+        worker.status = None
         process = await asyncio.create_subprocess_exec(
             *worker.command,
             stdin=asyncio.subprocess.PIPE,
@@ -168,7 +169,10 @@ class Supervisor:
         connect = asyncio.create_task(self._tell(process))
         try:
             await self._statuses(worker, process.stdout)
-            return await process.wait(), await errors
+            why = await errors
+            if worker.status is not None and worker.status.error:
+                why = worker.status.error
+            return await process.wait(), why
         finally:
             connect.cancel()
             errors.cancel()
@@ -189,6 +193,7 @@ class Supervisor:
                 self._on_status(worker.status)
 
     async def _errors(self, name: str, lines: asyncio.StreamReader | None) -> str:
+        """Pass the worker's lines on; its last."""
         last = ""
         while lines is not None and (line := await lines.readline()):
             last = line.decode(errors="replace").rstrip()

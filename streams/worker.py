@@ -44,12 +44,9 @@ def main(stage: str, pipeline: Path) -> None:
         line = sys.stdin.buffer.readline()
         if line:
             asyncio.run(_serve(plan, msgspec.json.decode(line, type=Endpoints)))
-    except FatalError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(EXIT_FATAL) from None
     except HeadraceError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(1) from None
+        _tell(Status(stage=stage, ready=False, error=str(error)))
+        raise SystemExit(EXIT_FATAL if isinstance(error, FatalError) else 1) from None
 
 
 async def _serve(plan: StagePlan, endpoints: Endpoints) -> None:
@@ -118,6 +115,10 @@ def _write(running: RunningStage) -> None:
         cpu_s=usage.ru_utime + usage.ru_stime,
         cache=running.cache_share(),
     )
+    _tell(status)
+
+
+def _tell(status: Status) -> None:
     try:
         os.write(sys.stdout.fileno(), msgspec.json.encode(status) + b"\n")
     except BrokenPipeError:

@@ -93,14 +93,6 @@ async def _watch(check: Callable[[], None]) -> None:
         await asyncio.sleep(_WATCH_S)
 
 
-def local_kind(settings: Settings) -> Literal["embedded", "kafka"]:
-    """Which bus a ``local`` one is: ``auto`` takes Apache Kafka where it is installed."""
-    kind = settings.bus.kind
-    if kind == "auto":
-        return "kafka" if LocalKafka.installed() else "embedded"
-    return kind
-
-
 async def open_bus(settings: Settings, *, keep: bool = True) -> RunningBus:
     """The bus that the settings name; a ``local`` one is started.
 
