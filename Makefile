@@ -56,7 +56,7 @@ test-all: $(READY) ## every test; HEADRACE_REQUIRE_SERVICES=1 turns a skip into 
 ci: ## what continuous integration runs
 	bash .ci/run
 
-bench: $(READY) ## the reference job, every side in turn (ARGS="--bus HOST:PORT --store URL")
+bench: $(READY) ## the reference job, every side in turn, on services of its own (ARGS="--parts sides --rounds 1")
 	$(PY) benchmarks/reference $(ARGS)
 
 lock: $(READY) ## write the lock files anew (ARGS=--upgrade takes newer versions)

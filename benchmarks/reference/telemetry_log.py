@@ -1,0 +1,111 @@
+"""The log every side reads, and the predictions it left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from job import PARTITIONS, events
+
+TOPICS_S = 30.0
+
+
+async def create(bus: str, *names: str) -> None:
+    """Topics of four partitions."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bus)
+    await admin.start()
+    configs = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(8 << 20)}
+    try:
+        await admin.create_topics(
+            [NewTopic(name, PARTITIONS, 1, topic_configs=configs) for name in names]
+        )
+    finally:
+        await admin.close()
+
+
+async def wait_for(bus: str, *names: str) -> None:
+    """Return when these topics exist.
+
+    Raises:
+        SystemExit: they did not come.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bus)
+    await admin.start()
+    deadline = time.monotonic() + TOPICS_S
+    try:
+        while not set(names) <= set(await admin.list_topics()):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"topics {names} did not come within {TOPICS_S:g} s")
+            await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
+
+
+async def delete(bus: str, *names: str) -> None:
+    """Take topics away, so that a long benchmark does not fill the disk."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bus)
+    await admin.start()
+    try:
+        await admin.delete_topics(list(names))
+    finally:
+        await admin.close()
+
+
+def partition_of(device: str) -> int:
+    """Partition of a device's events, the same for every side."""
+    return int(device[-4:]) % PARTITIONS
+
+
+async def fill(bus: str, topic: str, count: int) -> float:
+    """Write the log; mean size of its events, bytes."""
+    await create(bus, topic)
+    producer = AIOKafkaProducer(bootstrap_servers=bus, acks="all", max_batch_size=1 << 18)
+    await producer.start()
+    batches = {p: producer.create_batch() for p in range(PARTITIONS)}
+    size = 0
+    for device, value in events(count):
+        size += len(value)
+        p = partition_of(device)
+        key = device.encode()
+        if batches[p].append(key=key, value=value, timestamp=None) is None:
+            await producer.send_batch(batches[p], topic, partition=p)
+            batches[p] = producer.create_batch()
+            batches[p].append(key=key, value=value, timestamp=None)
+    for p, batch in batches.items():
+        await producer.send_batch(batch, topic, partition=p)
+    await producer.stop()
+    return size / count
+
+
+async def read_scores(bus: str, topic: str, count: int) -> np.ndarray:
+    """float64 (count,): the score of every event, NaN where it has no prediction."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus, auto_offset_reset="earliest")
+    await consumer.start()
+    partitions = [TopicPartition(topic, p) for p in range(PARTITIONS)]
+    consumer.assign(partitions)
+    ends = await consumer.end_offsets(partitions)
+    scores = np.full(count, np.nan)
+    while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+        for batch in (await consumer.getmany(timeout_ms=200)).values():
+            for record in batch:
+                prediction = orjson.loads(record.value)
+                scores[int(prediction["event_id"].rpartition("-")[2])] = prediction["score"]
+    await consumer.stop()
+    return scores
+
+
+async def read_sample(bus: str, topic: str) -> dict[str, object]:
+    """One prediction of the topic, decoded."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus, auto_offset_reset="earliest")
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, p) for p in range(PARTITIONS)])
+    try:
+        record = await consumer.getone()
+    finally:
+        await consumer.stop()
+    found: dict[str, object] = orjson.loads(record.value)
+    return found

@@ -1,0 +1,184 @@
+"""How many events per second each side gets through, and for how much CPU.
+
+Every side reads a log that is already there, on the same bus and store, one after the other, in
+rounds of changing order. A side's time runs from the first record in any topic it writes to its
+last prediction: neither its start nor the group's join counts, and its first batch is given to it.
+Its CPU is that of its own processes in that span.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from job import PARTITIONS
+from processes import command_line, usage
+from sides import SIDES, Running, Where
+from telemetry_log import create, delete, fill, read_sample, read_scores, wait_for
+
+PATIENCE_S = 180.0
+LOOK_S = 0.02
+WORST_SCORE = 1e-5
+"""Largest difference between two sides' scores: float32 and the order of a sum."""
+
+Result = dict[str, Any]
+
+
+async def throughput(
+    bus: str, store: str, names: Sequence[str], *, rounds: int, count: int, slow_count: int
+) -> dict[str, Any]:
+    """Run every side `rounds` times; its medians, and what the scores said.
+
+    Args:
+        bus: host:port.
+        store: URL.
+        names: Sides.
+        rounds: Runs of each.
+        count: Events of the log.
+        slow_count: Events of the prefix that slow sides get.
+    """
+    telemetry = {n: f"bench-telemetry-{os.getpid()}-{n}" for n in {count, slow_count}}
+    for n, topic in telemetry.items():
+        size = await fill(bus, topic, n)
+        print(f"log: {n} events of {size:.0f} bytes")
+    results: dict[str, list[Result]] = defaultdict(list)
+    scores: dict[str, np.ndarray] = {}
+    fields: dict[str, object] = {}
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else names[::-1]:
+            n = slow_count if SIDES[name].slow else count
+            run = f"{name}-{os.getpid()}-{number}"
+            result, scores[name], fields[name] = await run_side(
+                bus, store, telemetry[n], name, run, n
+            )
+            results[name].append(result)
+            print(f"round {number + 1} {name}: {result}", flush=True)
+    compare(scores, fields)
+    await delete(bus, *telemetry.values())
+    return {name: summary(name, runs) for name, runs in results.items()}
+
+
+async def run_side(
+    bus: str, store: str, telemetry: str, name: str, run: str, count: int
+) -> tuple[Result, np.ndarray, object]:
+    """One side, once: its figures, its score of every event, the fields of its predictions."""
+    side = SIDES[name]
+    if not side.makes_topics:
+        await create(bus, *side.topics(run))
+    with tempfile.TemporaryDirectory() as folder:
+        running = side.start(Where(bus, store, telemetry, run, Path(folder)))
+        try:
+            result = await watch(bus, running, count)
+        except SystemExit as error:
+            raise SystemExit(f"{name}: {error}\n{log_of(Path(folder))}") from None
+        finally:
+            running.stop()
+    sample = await read_sample(bus, running.output)
+    scores = await read_scores(bus, running.output, count)
+    await delete(bus, *side.topics(run))
+    return result, scores, {field: type(value).__name__ for field, value in sample.items()}
+
+
+def log_of(folder: Path) -> str:
+    """The last lines a side wrote."""
+    return "\n".join(f.read_text("utf-8", "replace")[-2000:] for f in folder.glob("log-*.txt"))
+
+
+async def watch(bus: str, running: Running, count: int) -> Result:
+    """Time from the side's first record to its last prediction, and its CPU meanwhile."""
+    await wait_for(bus, running.output, running.first)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus)
+    await consumer.start()
+    partitions = {
+        topic: [TopicPartition(topic, p) for p in range(PARTITIONS)]
+        for topic in (running.output, running.first)
+    }
+
+    async def records(topic: str) -> int:
+        return sum((await consumer.end_offsets(partitions[topic])).values())
+
+    roots = [process.pid for process in running.processes]
+    deadline = time.monotonic() + PATIENCE_S
+    began, cpu_s, done = None, 0.0, 0
+    peaks: dict[int, float] = {}
+    try:
+        while time.monotonic() < deadline and not running.ended():
+            if began is None and await records(running.first):
+                began, cpu_s = time.monotonic(), usage(roots).cpu_s
+            done = await records(running.output)
+            now = time.monotonic()
+            used = usage(roots)
+            for pid, rss in used.rss_mb.items():
+                peaks[pid] = max(rss, peaks.get(pid, 0.0))
+            if done >= count and began is not None:
+                return figures(count, now - began, used.cpu_s - cpu_s, peaks)
+            await asyncio.sleep(LOOK_S)
+    finally:
+        await consumer.stop()
+    why = "one of its processes ended" if running.ended() else f"after {PATIENCE_S:g} s"
+    raise SystemExit(f"{done} of {count} predictions, {why}")
+
+
+def figures(count: int, seconds: float, cpu_s: float, peaks: dict[int, float]) -> Result:
+    """One run as figures."""
+    return {
+        "events_per_s": round(count / seconds),
+        "us_cpu_per_event": round(cpu_s / count * 1e6, 2),
+        "events": count,
+        "rss_mb": round(max(peaks.values()), 1),
+        "processes_mb": {stage_of(pid): round(peak, 1) for pid, peak in peaks.items()},
+    }
+
+
+def stage_of(pid: int) -> str:
+    """What a process is called in the report: a worker by its stage."""
+    words = command_line(pid).split()
+    if "headrace.streams.worker" in words:
+        return words[words.index("headrace.streams.worker") + 1]
+    return "supervisor" if "up" in words else f"process {pid}"
+
+
+def compare(scores: dict[str, np.ndarray], fields: dict[str, object]) -> None:
+    """Every side predicted the same events, in the same form, with the same scores.
+
+    Raises:
+        SystemExit: it did not.
+    """
+    (first, expected), *others = scores.items()
+    for name, found in scores.items():
+        if missing := int(np.isnan(found).sum()):
+            raise SystemExit(f"{name} has no prediction of {missing} of {len(found)} events")
+    for name, found in others:
+        if fields[name] != fields[first]:
+            raise SystemExit(f"{name} and {first} write predictions of different form")
+        shared = min(len(found), len(expected))
+        worst = float(np.abs(found[:shared] - expected[:shared]).max())
+        if worst > WORST_SCORE:
+            raise SystemExit(f"{name} differs from {first} by {worst} in a score")
+    print(f"scores agree: {len(scores)} sides, {max(map(len, scores.values()))} events")
+
+
+def summary(name: str, runs: list[Result]) -> dict[str, Any]:
+    """Medians of a side's runs, and the spread."""
+    medians = {
+        key: statistics.median(run[key] for run in runs)
+        for key in ("events_per_s", "us_cpu_per_event", "rss_mb")
+    }
+    side = SIDES[name]
+    return medians | {
+        "title": side.title,
+        "not_given": side.not_given,
+        "processes": side.processes,
+        "events": runs[0]["events"],
+        "processes_mb": runs[-1]["processes_mb"],
+        "rounds": [run["events_per_s"] for run in runs],
+    }
