@@ -60,6 +60,7 @@ class Lane:
         self._waiting: deque[Delivered] = deque()
         self._wake = asyncio.Event()
         self._stopping = False
+        self._finished = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self, parked: Owned | None) -> None:
@@ -95,6 +96,7 @@ class Lane:
             self.ready = True
             while (delivered := await self._next()) is not None:
                 if await self._finish(delivered.records):
+                    self._finished = delivered.records.next
                     delivered.done()
         except asyncio.CancelledError:
             raise
@@ -135,7 +137,10 @@ class Lane:
         while self.owned is None and not self._stopping:
             try:
                 self.owned = await self._retried(
-                    "takeover", lambda: self._takeover.take(self.topic, self.partition)
+                    "takeover",
+                    lambda: self._takeover.take(
+                        self.topic, self.partition, finished=self._finished
+                    ),
                 )
             except OwnershipLostError as error:
                 # The group has moved on: a revocation is on its way and will stop this lane.

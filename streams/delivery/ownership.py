@@ -70,8 +70,14 @@ class Takeover:
             parked.stored,
         )
 
-    async def take(self, topic: str, partition: int) -> Owned:
+    async def take(self, topic: str, partition: int, *, finished: int = 0) -> Owned:
         """Make the partition ours: everything up to P is in the state and published.
+
+        Args:
+            topic: Source topic.
+            partition: Source partition.
+            finished: Offset after the last batch that this worker published itself; the group's
+                offset follows it only after a while.
 
         Raises:
             OwnershipLostError: the group refused us: another worker has the partition.
@@ -94,6 +100,8 @@ class Takeover:
                 committed, topic, partition, end,
             )  # fmt: skip
             committed = begin
+        if committed is not None and committed < finished <= end:
+            committed = finished
         owned = self._loaded(topic, partition, claim, epoch, found, committed, begin)
         await self._catch_up(topic, partition, owned, committed, begin)
         await self._settle(key, owned, found)

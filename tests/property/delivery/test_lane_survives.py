@@ -201,6 +201,46 @@ def test_a_roll_back_under_a_running_worker_is_written_whole(values, sizes, at) 
     asyncio.run(run())
 
 
+@given(
+    values=logs,
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    struck=st.sets(st.integers(0, 12), max_size=3),
+    commits=st.sets(st.integers(0, 12)),
+    fate=st.sampled_from(["emptied", "claimed"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_store_lost_under_a_running_worker(values, sizes, struck, commits, fate) -> None:
+    """Emptied, or claimed by somebody: the worker takes over again, whatever the group's offset.
+
+    The group's offset lags behind what was published; the state must not skip what lies between.
+    """
+
+    async def run() -> None:
+        log, group, published = world.MemoryLog(values), world.MemoryGroup(0), []
+        store = CrashingStore()
+        topic = world.MemoryTopic(lambda name: None, published)
+        lane = make_lane(log, world.Member(group, 0), store, topic, [])
+        lane.start(None)
+        offset, turn = 0, 0
+        while offset < len(values):
+            stop = min(offset + sizes[turn % len(sizes)], len(values))
+            handed = Handed(world.records_of(values[offset:stop], offset))
+            if turn in struck and fate == "emptied":
+                store.__dict__.update(CrashingStore().__dict__)
+            elif turn in struck:
+                await store.claim(f"fold/{world.TOPIC}/0")
+            lane.offer(handed)
+            await until(lambda handed=handed: handed.finished)
+            if turn in commits:
+                group.offset = stop
+            offset, turn = stop, turn + 1
+        await lane.stop()
+        await one_life(log, group, store, published, [2], None)
+        check(published, values)
+
+    asyncio.run(run())
+
+
 @given(values=logs)
 @settings(max_examples=50, deadline=None)
 def test_a_zombie_cannot_write_over_its_successor(values) -> None:
