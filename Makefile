@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all ci bench lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos ci bench lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -52,6 +52,9 @@ test: $(READY) ## every test that needs no Java and kills nothing
 
 test-all: $(READY) ## every test; HEADRACE_REQUIRE_SERVICES=1 turns a skip into a failure
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+chaos: $(READY) ## workers killed under load on real Kafka, a seeded campaign (SEEDS=20)
+	SEEDS=$(or $(SEEDS),20) HEADRACE_REQUIRE_SERVICES=1 $(PY) -m pytest -s -q -p no:randomly tests/chaos $(PYTEST_ARGS)
 
 ci: ## what continuous integration runs
 	bash .ci/run
