@@ -13,6 +13,7 @@ from msgspec import Meta
 
 Positive = Annotated[float, Meta(gt=0)]
 Path = Annotated[str, Meta(min_length=1, max_length=200)]
+OptionalPath = Annotated[str, Meta(max_length=200)] | None
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
@@ -71,11 +72,11 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             structured or Kafka binary mode, whose data is that object. Kafka's binary mode is
             recognised by its headers, structured mode by its ``specversion``.
         entity: Path of the entity (device) key.
-        id: Path of the event id; None where the input has none: the id is then
+        id: Path of the event id; ``""`` where the input has none: the id is then
             ``topic/partition/offset`` and no repeat can be recognised.
         time: Path of the device's time.
         time_unit: ``iso`` is RFC 3339 text, the others are numbers since 1970.
-        sequence: Path of a counter per device; carried along, None where there is none.
+        sequence: Path of a counter per device; not read yet.
         metrics: Name to metric, in the order of the columns.
         attributes: Name to label.
         raw: Top-level fields that hold raw content: never decoded, never leave the record.
@@ -91,7 +92,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     format: Literal["json", "cloudevents"] = "json"
     entity: Path = "device_id"
-    id: Path | None = "id"
+    id: OptionalPath = "id"
     time: Path = "time"
     time_unit: Literal["iso", "s", "ms", "us", "ns"] = "iso"
     sequence: Path | None = None
@@ -104,6 +105,11 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     max_skew_s: Positive = 60.0
     allowed_lateness_s: Positive = 30.0
     max_event_bytes: Annotated[int, Meta(gt=0, le=1 << 20)] = 1 << 20
+
+    def __post_init__(self) -> None:
+        """TOML has no null: an empty path says that there is none."""
+        if self.id == "":
+            msgspec.structs.force_setattr(self, "id", None)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
