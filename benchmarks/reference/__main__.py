@@ -15,12 +15,13 @@ from typing import Any
 
 from document import write_document
 from environments import prepare
+from latency import latency
 from machine import machine, versions_of
 from services import kafka, store
-from sides import SIDES
+from sides import EMBEDDED, SIDES
 from throughput import throughput
 
-PARTS = ("sides",)
+PARTS = ("sides", "latency")
 
 
 async def main() -> None:
@@ -47,7 +48,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
     parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--slow-events", type=int, default=20_000, help="for sides below 10k/s")
+    parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000])
+    parser.add_argument("--seconds", type=float, default=10.0, help="at each rate")
     parser.add_argument("--out", type=Path, default=Path("build/bench/reference.json"))
     parser.add_argument("--doc", type=Path, default=Path("docs/benchmarks.md"))
     return parser.parse_args()
@@ -58,13 +60,26 @@ async def run_sides(args: argparse.Namespace) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
         url = await stack.enter_async_context(store(args.store))
-        return await throughput(
-            bus, url, args.sides,
-            rounds=args.rounds, count=args.events, slow_count=args.slow_events,
-        )  # fmt: skip
+        return await throughput(bus, url, args.sides, rounds=args.rounds, count=args.events)
 
 
-RUN = {"sides": run_sides}
+async def run_latency(args: argparse.Namespace) -> dict[str, Any]:
+    """Latency of Headrace on both buses, and of the hand-written loop beside it on Kafka."""
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(kafka(args.bus))
+        url = await stack.enter_async_context(store(args.store))
+        return {
+            "headrace on kafka": await latency(bus, url, "headrace", args.rates, args.seconds),
+            "handwritten on kafka": await latency(
+                bus, url, "handwritten", args.rates, args.seconds
+            ),
+            "headrace on embedded": await latency(
+                EMBEDDED, "local", "headrace", args.rates, args.seconds
+            ),
+        }
+
+
+RUN = {"sides": run_sides, "latency": run_latency}
 
 if __name__ == "__main__":
     asyncio.run(main())

@@ -46,20 +46,23 @@ name = "reference"
 [summary]
 window_s = 10.0
 
-[topics]
-partitions = 4
-telemetry = "{telemetry}"
-
 [delivery]
 start = "earliest"
 """
+"""The pipeline file, less the topics, which have the 4 partitions of the default."""
 
 
-def events(count: int, *, seed: int = 7) -> Iterator[tuple[str, bytes]]:
-    """Device and JSON event, `count` times; every event is 200 bytes or a little more."""
+def events(count: int, *, first: int = 0, seed: int = 7) -> Iterator[tuple[str, bytes]]:
+    """Device and JSON event, `count` times; every event is 200 bytes or a little more.
+
+    Args:
+        count: How many.
+        first: Number of the first event; it is in the event's id and sets its time.
+        seed: Of the values.
+    """
     rng = random.Random(seed)
     filler = "x" * 10
-    for n in range(count):
+    for n in range(first, first + count):
         device = f"press-{n % DEVICES:04d}"
         at = START_MS + n // 50
         seconds, millis = divmod(at, 1000)

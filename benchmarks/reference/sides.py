@@ -1,4 +1,4 @@
-"""Each side of the comparison: how it is started, what it promises, by which topics it is watched."""
+"""Each side of the comparison: how it is started, what it does not give, where to watch it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from environments import python_of
-from job import PIPELINE, write_model
+from job import PARTITIONS, PIPELINE, write_model
+
+from headrace.streams.local.service import free_ports
 
 CONTENDERS = Path(__file__).parent / "contenders"
 STOP_S = 20.0
+EMBEDDED = "embedded"
 
 
 @dataclass
@@ -51,12 +54,11 @@ class Where:
     """What a side is told.
 
     Attributes:
-        bus: host:port.
-        store: URL.
+        bus: host:port; ``embedded`` is Headrace's own.
+        store: URL; ``local`` is Headrace's own.
         telemetry: Topic to read.
         run: Name of this run, for groups and topics.
         folder: For its files; its model and log are here.
-        bus_kind: ``kafka`` or ``embedded``.
     """
 
     bus: str
@@ -64,11 +66,39 @@ class Where:
     telemetry: str
     run: str
     folder: Path
-    bus_kind: str = "kafka"
 
 
-Command = Callable[[Where, str, int, int], list[str]]
-"""The command line of one process: where, output topic, its number, how many there are."""
+@dataclass(frozen=True)
+class Starting:
+    """One process of a side that is about to start.
+
+    Attributes:
+        where: What the side is told.
+        output: Topic of its predictions.
+        number: Which process.
+        ports: A free port for each process of the side.
+    """
+
+    where: Where
+    output: str
+    number: int
+    ports: tuple[int, ...]
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What every contender must know."""
+        where = self.where
+        return {
+            "BUS": where.bus,
+            "STORE": where.store,
+            "TELEMETRY": where.telemetry,
+            "OUTPUT": self.output,
+            "MODEL": str(where.folder / "model.onnx"),
+        }
+
+
+Command = Callable[[Starting], list[str]]
+"""The command line of one process, without the interpreter."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +111,7 @@ class Side:
         env: Name of its environment in `envs`.
         command: Its command line; None for Headrace, which is started as `headrace up`.
         processes: How many.
-        slow: Below 10,000 events/s: it gets a shorter prefix of the log.
+        most: It reads no more than this many events, from the front of the log: about ten seconds.
     """
 
     title: str
@@ -89,7 +119,7 @@ class Side:
     env: str = "own"
     command: Command | None = None
     processes: int = 1
-    slow: bool = False
+    most: int = 1 << 40
 
     def topics(self, run: str) -> list[str]:
         """The topics it writes."""
@@ -110,9 +140,12 @@ class Side:
             return _headrace(where)
         output = f"{where.run}.predictions"
         running = Running(output, output)
+        ports = tuple(free_ports(self.processes))
         for number in range(self.processes):
-            command = [python_of(self.env), *self.command(where, output, number, self.processes)]
-            running.processes.append(_popen(command, where.folder, number, {}))
+            starting = Starting(where, output, number, ports)
+            command = [python_of(self.env), *self.command(starting)]
+            environ = {f"BENCH_{name}": value for name, value in starting.told.items()}
+            running.processes.append(_popen(command, where.folder, number, environ))
         return running
 
 
@@ -128,8 +161,13 @@ def _popen(
 def _headrace(where: Where) -> Running:
     """`headrace up`, as a user runs it."""
     file = where.folder / "pipeline.toml"
-    file.write_text(PIPELINE.format(name=where.run, telemetry=where.telemetry, lateness_s=5.0))
+    text = PIPELINE.format(name=where.run, lateness_s=5.0)
+    if where.bus != EMBEDDED:
+        text += f'\n[topics]\npartitions = {PARTITIONS}\ntelemetry = "{where.telemetry}"\n'
+    file.write_text(text, "utf-8")
     environ = {"HEADRACE_BUS": f"kafka://{where.bus}", "HEADRACE_STORE": where.store}
+    if where.bus == EMBEDDED:
+        environ |= {"HEADRACE_BUS": "local", "HEADRACE_BUS_KIND": EMBEDDED}
     command = [str(Path(sys.executable).parent / "headrace"), "up", str(file)]
     predictions = f"headrace.{where.run}.predictions.v1"
     running = Running(predictions, f"headrace.{where.run}.features.v1")
@@ -139,32 +177,76 @@ def _headrace(where: Where) -> Running:
 
 def _script(name: str) -> Command:
     """A contender that takes bus, store, telemetry, output and model as arguments."""
+    return lambda starting: [str(CONTENDERS / name), *starting.told.values()]
 
-    def command(where: Where, output: str, number: int, count: int) -> list[str]:
-        script = str(CONTENDERS / name)
-        model = str(where.folder / "model.onnx")
-        return [script, where.bus, where.store, where.telemetry, output, model]
 
+def _bytewax(starting: Starting) -> list[str]:
+    """Bytewax's own runner, with its recovery store; more processes form its cluster."""
+    recovery = starting.where.folder / "recovery"
+    if not recovery.is_dir():
+        recovery.mkdir()
+        init = ["-m", "bytewax.recovery", str(recovery), str(len(starting.ports))]
+        subprocess.run([python_of("bytewax"), *init], check=True)
+    command = ["-m", "bytewax.run", str(CONTENDERS / "bytewax_batched.py")]
+    command += ["-r", str(recovery), "-s", "10", "-b", "0"]
+    if len(starting.ports) > 1:
+        addresses = ";".join(f"127.0.0.1:{port}" for port in starting.ports)
+        command += ["-i", str(starting.number), "-a", addresses]
     return command
 
 
-SIDES: dict[str, Side] = {
-    "headrace": Side(
-        "Headrace, `headrace up`",
-        "-",
-        processes=2,
-    ),
+STATE_IS_LOST = "EWMAs and the dedupe set are lost at a restart, so features change, repeats pass"
+
+ONE_PROCESS: dict[str, Side] = {
     "handwritten": Side(
         "hand-written aiokafka loop",
-        "EWMAs and the dedupe set are lost at a restart, so features change and repeats pass; "
-        "no stable prediction ids against repeats for another cut of the log; no dead letter: one "
-        "bad record stops it for ever; no late topic",
+        f"{STATE_IS_LOST}; a rebalance mixes two owners; no dead letter, one bad record stops it "
+        "for ever; nothing about late events",
         command=_script("handwritten.py"),
     ),
+    "bytewax": Side(
+        "Bytewax, hand-batched",
+        f"{STATE_IS_LOST}; after a crash it goes back up to 10 s; no consumer group, positions are "
+        "in its own files and a partition does not move to another machine; no dead letter",
+        env="bytewax",
+        command=_bytewax,
+    ),
+    "quix": Side(
+        "Quix Streams, one event at a time",
+        f"{STATE_IS_LOST} (its durable state store is slower); the store is up to 5 s behind; "
+        "no dead letter",
+        env="quix",
+        command=_script("quix.py"),
+        most=80_000,
+    ),
+    "faust-take": Side(
+        "Faust, `take(1000)`",
+        f"{STATE_IS_LOST}; an exception loses the whole batch it was in; no dead letter",
+        env="faust",
+        command=_script("faust_take.py"),
+        most=60_000,
+    ),
+    "faust-naive": Side(
+        "Faust, one event at a time",
+        f"{STATE_IS_LOST}; an exception loses the event; no dead letter",
+        env="faust",
+        command=_script("faust_naive.py"),
+        most=15_000,
+    ),
 }
-SIDES["handwritten-x2"] = Side(
-    "the same, two processes",
-    SIDES["handwritten"].not_given,
-    command=SIDES["handwritten"].command,
+
+HEADRACE = Side(
+    "Headrace, `headrace up`",
+    "exactly-once in the log: after a crash a prediction can be there twice, under the same id, and "
+    "consumers drop it by that",
     processes=2,
 )
+
+SIDES: dict[str, Side] = {
+    "headrace": HEADRACE,
+    **ONE_PROCESS,
+    **{
+        f"{name}-x2": replace(side, processes=2, most=2 * side.most)
+        for name, side in ONE_PROCESS.items()
+    },
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import orjson
@@ -63,22 +64,39 @@ def partition_of(device: str) -> int:
 async def fill(bus: str, topic: str, count: int) -> float:
     """Write the log; mean size of its events, bytes."""
     await create(bus, topic)
+    return await send(bus, topic, events(count)) / count
+
+
+async def send(bus: str, topic: str, rows: Iterable[tuple[str, bytes]]) -> int:
+    """Write events, acknowledged, each to the partition of its device; how many bytes."""
     producer = AIOKafkaProducer(bootstrap_servers=bus, acks="all", max_batch_size=1 << 18)
     await producer.start()
     batches = {p: producer.create_batch() for p in range(PARTITIONS)}
-    size = 0
-    for device, value in events(count):
+    sent, size = [], 0
+    for device, value in rows:
         size += len(value)
         p = partition_of(device)
         key = device.encode()
         if batches[p].append(key=key, value=value, timestamp=None) is None:
-            await producer.send_batch(batches[p], topic, partition=p)
+            sent.append(await producer.send_batch(batches[p], topic, partition=p))
             batches[p] = producer.create_batch()
             batches[p].append(key=key, value=value, timestamp=None)
     for p, batch in batches.items():
-        await producer.send_batch(batch, topic, partition=p)
+        sent.append(await producer.send_batch(batch, topic, partition=p))
+    await asyncio.gather(*sent)
     await producer.stop()
-    return size / count
+    return size
+
+
+async def count_of(bus: str, topic: str) -> int:
+    """Records of a topic."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets([TopicPartition(topic, p) for p in range(PARTITIONS)])
+    finally:
+        await consumer.stop()
+    return sum(ends.values())
 
 
 async def read_scores(bus: str, topic: str, count: int) -> np.ndarray:

@@ -34,7 +34,7 @@ Result = dict[str, Any]
 
 
 async def throughput(
-    bus: str, store: str, names: Sequence[str], *, rounds: int, count: int, slow_count: int
+    bus: str, store: str, names: Sequence[str], *, rounds: int, count: int
 ) -> dict[str, Any]:
     """Run every side `rounds` times; its medians, and what the scores said.
 
@@ -43,10 +43,10 @@ async def throughput(
         store: URL.
         names: Sides.
         rounds: Runs of each.
-        count: Events of the log.
-        slow_count: Events of the prefix that slow sides get.
+        count: Events of the log; a side may read no more than its front.
     """
-    telemetry = {n: f"bench-telemetry-{os.getpid()}-{n}" for n in {count, slow_count}}
+    counts = {name: min(count, SIDES[name].most) for name in names}
+    telemetry = {n: f"bench-telemetry-{os.getpid()}-{n}" for n in sorted(set(counts.values()))}
     for n, topic in telemetry.items():
         size = await fill(bus, topic, n)
         print(f"log: {n} events of {size:.0f} bytes")
@@ -55,7 +55,7 @@ async def throughput(
     fields: dict[str, object] = {}
     for number in range(rounds):
         for name in names if number % 2 == 0 else names[::-1]:
-            n = slow_count if SIDES[name].slow else count
+            n = counts[name]
             run = f"{name}-{os.getpid()}-{number}"
             result, scores[name], fields[name] = await run_side(
                 bus, store, telemetry[n], name, run, n
@@ -64,7 +64,7 @@ async def throughput(
             print(f"round {number + 1} {name}: {result}", flush=True)
     compare(scores, fields)
     await delete(bus, *telemetry.values())
-    return {name: summary(name, runs) for name, runs in results.items()}
+    return {name: summary(name, counts[name], runs) for name, runs in results.items()}
 
 
 async def run_side(
@@ -130,21 +130,23 @@ async def watch(bus: str, running: Running, count: int) -> Result:
 
 def figures(count: int, seconds: float, cpu_s: float, peaks: dict[int, float]) -> Result:
     """One run as figures."""
+    processes: dict[str, float] = {}
+    for number, (pid, peak) in enumerate(sorted(peaks.items()), 1):
+        processes[stage_of(pid) or f"process {number}"] = round(peak, 1)
     return {
         "events_per_s": round(count / seconds),
         "us_cpu_per_event": round(cpu_s / count * 1e6, 2),
-        "events": count,
-        "rss_mb": round(max(peaks.values()), 1),
-        "processes_mb": {stage_of(pid): round(peak, 1) for pid, peak in peaks.items()},
+        "rss_mb": round(sum(peaks.values()), 1),
+        "processes_mb": processes,
     }
 
 
 def stage_of(pid: int) -> str:
-    """What a process is called in the report: a worker by its stage."""
+    """Which of Headrace's processes it is; empty for another side's."""
     words = command_line(pid).split()
     if "headrace.streams.worker" in words:
         return words[words.index("headrace.streams.worker") + 1]
-    return "supervisor" if "up" in words else f"process {pid}"
+    return "supervisor" if "up" in words else ""
 
 
 def compare(scores: dict[str, np.ndarray], fields: dict[str, object]) -> None:
@@ -167,18 +169,19 @@ def compare(scores: dict[str, np.ndarray], fields: dict[str, object]) -> None:
     print(f"scores agree: {len(scores)} sides, {max(map(len, scores.values()))} events")
 
 
-def summary(name: str, runs: list[Result]) -> dict[str, Any]:
-    """Medians of a side's runs, and the spread."""
-    medians = {
-        key: statistics.median(run[key] for run in runs)
-        for key in ("events_per_s", "us_cpu_per_event", "rss_mb")
-    }
+def summary(name: str, count: int, runs: list[Result]) -> dict[str, Any]:
+    """Medians of a side's runs, the most memory of each process, and the spread."""
+    keys = ("events_per_s", "us_cpu_per_event", "rss_mb")
+    most: dict[str, float] = {}
+    for run in runs:
+        for process, rss_mb in run["processes_mb"].items():
+            most[process] = max(rss_mb, most.get(process, 0.0))
     side = SIDES[name]
-    return medians | {
+    return {key: statistics.median(run[key] for run in runs) for key in keys} | {
         "title": side.title,
         "not_given": side.not_given,
         "processes": side.processes,
-        "events": runs[0]["events"],
-        "processes_mb": runs[-1]["processes_mb"],
+        "events": count,
+        "processes_mb": most,
         "rounds": [run["events_per_s"] for run in runs],
     }

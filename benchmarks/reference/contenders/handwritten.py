@@ -34,8 +34,11 @@ async def main(bus: str, store: str, telemetry: str, output: str, model: str) ->
         polled = await consumer.getmany(timeout_ms=100, max_records=20_000)
         sent = []
         for tp, records in polled.items():
-            sources = [(r.topic, r.partition, r.offset, r.timestamp) for r in records]
-            predictions, newest, kept = job.predict(sources, [r.value for r in records])
+            predictions, newest, kept = job.predict(
+                [record.value for record in records],
+                [f"{tp.topic}[{tp.partition}]@{record.offset}" for record in records],
+                [record.timestamp for record in records],
+            )
             if not predictions:
                 continue
             await database.mset(newest)

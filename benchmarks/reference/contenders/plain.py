@@ -25,8 +25,6 @@ ALPHA = 0.05
 REMEMBERED = 200_000
 
 Event = dict[str, Any]
-Source = tuple[str, int, int, int]
-"""Topic, partition, offset and broker timestamp (ms) of a record."""
 
 
 class Job:
@@ -45,9 +43,14 @@ class Job:
         self.seen: OrderedDict[str, None] = OrderedDict()
 
     def predict(
-        self, sources: Sequence[Source], values: Iterable[bytes]
+        self, values: Iterable[bytes], sources: Sequence[str], ingested_ms: Sequence[int]
     ) -> tuple[list[bytes], dict[str, bytes], list[int]]:
         """Records to predictions.
+
+        Args:
+            values: Of the records, JSON.
+            sources: ``topic[partition]@offset`` of each.
+            ingested_ms: Broker timestamp of each, ms.
 
         Returns:
             Prediction bytes; the newest feature row of every device, as bytes for the store; and
@@ -58,10 +61,12 @@ class Job:
         if not kept:
             return [], {}, []
         if len(kept) < len(events):
-            sources, events = [sources[n] for n in kept], [events[n] for n in kept]
+            events, sources, ingested_ms = (
+                [column[n] for n in kept] for column in (events, sources, ingested_ms)
+            )
         newest = {event["device_id"]: row for event, row in zip(events, rows, strict=True)}
         return (
-            self._predictions(sources, events, rows),
+            self._predictions(events, rows, sources, ingested_ms),
             {f"bench:{device}": row.tobytes() for device, row in newest.items()},
             kept,
         )
@@ -90,16 +95,19 @@ class Job:
         return kept, np.array(rows, np.float32).reshape(-1, 8)
 
     def _predictions(
-        self, sources: Sequence[Source], events: list[Event], rows: np.ndarray
+        self,
+        events: Sequence[Event],
+        rows: np.ndarray,
+        sources: Sequence[str],
+        ingested_ms: Sequence[int],
     ) -> list[bytes]:
         """One JSON prediction per event, the documented form."""
         scores = self.session.run(None, {"x": rows})[0][:, 0].tolist()
         now = time.time_ns() // 1_000_000
         out = []
-        for (topic, partition, offset, ingest_ms), event, score in zip(
-            sources, events, scores, strict=True
+        for event, score, source, ingest_ms in zip(
+            events, scores, sources, ingested_ms, strict=True
         ):
-            source = f"{topic}[{partition}]@{offset}"
             device_ms = int(datetime.fromisoformat(event["time"]).timestamp() * 1000)
             out.append(
                 orjson.dumps(

@@ -1,0 +1,122 @@
+"""Latency at a rate that does not wait for anybody, on Kafka and on the embedded bus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from job import DEVICES, events
+from sides import EMBEDDED, SIDES, Running, Where
+from telemetry_log import count_of, create, send, wait_for
+from throughput import log_of
+
+WARM_S = 2.0
+BEGIN_S = 1.0
+"""From the moment both clients are ready to the first event."""
+PATIENCE_S = 60.0
+HERE = Path(__file__).parent
+
+
+async def latency(
+    bus: str, store: str, name: str, rates: Sequence[int], seconds: float
+) -> dict[str, Any]:
+    """One side at every rate, in ascending order, without a restart between them.
+
+    Args:
+        bus: host:port, or ``embedded``: Headrace starts its own.
+        store: URL, or ``local``.
+        name: Side.
+        rates: Events per second.
+        seconds: Time counted at each rate; `WARM_S` before it are not counted.
+    """
+    side, run = SIDES[name], f"latency-{name}-{os.getpid()}"
+    telemetry = f"headrace.{run}.telemetry.v1" if bus == EMBEDDED else f"{run}.telemetry"
+    if bus != EMBEDDED:
+        await create(bus, telemetry)
+        if not side.makes_topics:
+            await create(bus, *side.topics(run))
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        running = side.start(Where(bus, store, telemetry, run, Path(folder)))
+        try:
+            bus = await bus_of(bus, Path(folder))
+            first = await warm(bus, telemetry, running)
+            for rate in sorted(rates):
+                found[str(rate)] = await at_rate(bus, telemetry, running, rate, seconds, first)
+                print(f"{name} at {rate}/s: {found[str(rate)]}", flush=True)
+                first += round(rate * (WARM_S + seconds))
+        except SystemExit as error:
+            raise SystemExit(f"{name}: {error}\n{log_of(Path(folder))}") from None
+        finally:
+            running.stop()
+    return found
+
+
+async def bus_of(bus: str, folder: Path) -> str:
+    """host:port; of an embedded bus from the line with which `headrace up` begins."""
+    deadline = time.monotonic() + PATIENCE_S
+    while bus == EMBEDDED:
+        words = (folder / "log-0.txt").read_text("utf-8").split()
+        if "bus" in words[:-1]:
+            return words[words.index("bus") + 1].removeprefix("kafka://")
+        if time.monotonic() > deadline:
+            raise SystemExit("its bus did not start")
+        await asyncio.sleep(0.1)
+    return bus
+
+
+async def warm(bus: str, telemetry: str, running: Running) -> int:
+    """Send one event of every device and await the predictions: the side is ready; how many."""
+    await wait_for(bus, telemetry, running.output)
+    await send(bus, telemetry, events(DEVICES))
+    deadline = time.monotonic() + PATIENCE_S
+    while await count_of(bus, running.output) < DEVICES:
+        if time.monotonic() > deadline or running.ended():
+            raise SystemExit("no predictions of the first events")
+        await asyncio.sleep(0.2)
+    return DEVICES
+
+
+async def at_rate(
+    bus: str, telemetry: str, running: Running, rate: int, seconds: float, first: int
+) -> dict[str, Any]:
+    """One rate: what the receiver measured, and how far behind its schedule the sender was."""
+    count, warm_events = round(rate * (WARM_S + seconds)), round(rate * WARM_S)
+    clients = [
+        _client("receiver.py", bus, running.output, rate, count, first, warm_events),
+        _client("sender.py", bus, telemetry, rate, count, first),
+    ]
+    try:
+        for client in clients:
+            await asyncio.to_thread(_line, client)
+        start = f"{time.monotonic() + BEGIN_S}\n".encode()
+        for client in clients:
+            if client.stdin is not None:
+                client.stdin.write(start)
+                client.stdin.flush()
+        received, sent = await asyncio.gather(*[asyncio.to_thread(_line, c) for c in clients])
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+    return json.loads(received) | json.loads(sent)
+
+
+def _client(script: str, *args: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(HERE / script), *map(str, args)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _line(client: subprocess.Popen[bytes]) -> bytes:
+    line = client.stdout.readline() if client.stdout is not None else b""
+    if not line:
+        raise SystemExit("a client of the latency run ended")
+    return line
