@@ -76,7 +76,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             ``topic/partition/offset`` and no repeat can be recognised.
         time: Path of the device's time.
         time_unit: ``iso`` is RFC 3339 text, the others are numbers since 1970.
-        sequence: Path of a counter per device; not read yet.
+        sequence: Where a producer writes its counter per device; the pipeline does not read it.
         metrics: Name to metric, in the order of the columns.
         attributes: Name to label.
         raw: Top-level fields that hold raw content: never decoded, never leave the record.

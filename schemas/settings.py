@@ -108,14 +108,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     Attributes:
         shutdown_s: Longest time a stopping worker may take to finish its open batches, seconds.
         data_dir: Where local services keep their files; None is the user's cache folder.
-        port: Port of the worker's HTTP server; 0 picks a free one.
-        host: Address the HTTP server binds to. Loopback by default: metrics are not public.
     """
 
     shutdown_s: Seconds = 10.0
     data_dir: str | None = None
-    port: Annotated[int, Meta(ge=0, le=65535)] = 0
-    host: str = "127.0.0.1"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

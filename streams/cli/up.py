@@ -51,7 +51,7 @@ async def _run(
     )
     try:
         endpoints = await site.start()
-        click.echo(f"bus {endpoints.bus.url}  store {endpoints.store.url}")
+        click.echo(f"export HEADRACE_BUS={endpoints.bus.url} HEADRACE_STORE={endpoints.store.url}")
         failing = asyncio.create_task(site.supervisor.failed())
         stopped = asyncio.create_task(until_signal())
         showing = asyncio.create_task(_show(site, latest, as_json=as_json))
