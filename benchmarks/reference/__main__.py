@@ -19,9 +19,10 @@ from latency import latency
 from machine import machine, versions_of
 from services import kafka, store
 from sides import EMBEDDED, SIDES
+from standing import at_rest, startup
 from throughput import throughput
 
-PARTS = ("sides", "latency")
+PARTS = ("sides", "latency", "startup", "memory")
 
 
 async def main() -> None:
@@ -50,6 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000])
     parser.add_argument("--seconds", type=float, default=10.0, help="at each rate")
+    parser.add_argument("--starts", type=int, default=5, help="runs of the demo on each bus")
     parser.add_argument("--out", type=Path, default=Path("build/bench/reference.json"))
     parser.add_argument("--doc", type=Path, default=Path("docs/benchmarks.md"))
     return parser.parse_args()
@@ -79,7 +81,21 @@ async def run_latency(args: argparse.Namespace) -> dict[str, Any]:
         }
 
 
-RUN = {"sides": run_sides, "latency": run_latency}
+async def run_startup(args: argparse.Namespace) -> dict[str, Any]:
+    """From process start to the first prediction, on both local buses."""
+    return {
+        bus: await asyncio.to_thread(startup, bus, args.starts) for bus in ("embedded", "kafka")
+    }
+
+
+async def run_memory(args: argparse.Namespace) -> dict[str, float]:
+    """What Headrace's processes hold while nothing comes."""
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(kafka(args.bus))
+        return await at_rest(bus, await stack.enter_async_context(store(args.store)))
+
+
+RUN = {"sides": run_sides, "latency": run_latency, "startup": run_startup, "memory": run_memory}
 
 if __name__ == "__main__":
     asyncio.run(main())

@@ -47,7 +47,7 @@ def versions(env: str) -> dict[str, str]:
         "import importlib.metadata as m, json; "
         "print(json.dumps({d.name: d.version for d in m.distributions()}))"
     )
-    found = subprocess.run([python_of(env), "-c", code], check=True, capture_output=True)
+    found = subprocess.run([python_of(env), "-I", "-c", code], check=True, capture_output=True)
     every: dict[str, str] = json.loads(found.stdout)
     return every
 

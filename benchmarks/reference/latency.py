@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from job import DEVICES, events
+from processes import usage
 from sides import EMBEDDED, SIDES, Running, Where
-from telemetry_log import count_of, create, send, wait_for
+from telemetry_log import await_records, create, send, wait_for
 from throughput import log_of
 
 WARM_S = 2.0
 BEGIN_S = 1.0
 """From the moment both clients are ready to the first event."""
 PATIENCE_S = 60.0
+BUS_URL = re.compile(r"kafka://(\S+)")
 HERE = Path(__file__).parent
 
 
@@ -61,12 +64,12 @@ async def latency(
 
 
 async def bus_of(bus: str, folder: Path) -> str:
-    """host:port; of an embedded bus from the line with which `headrace up` begins."""
+    """host:port; of an embedded bus as `headrace up` says it."""
     deadline = time.monotonic() + PATIENCE_S
     while bus == EMBEDDED:
-        words = (folder / "log-0.txt").read_text("utf-8").split()
-        if "bus" in words[:-1]:
-            return words[words.index("bus") + 1].removeprefix("kafka://")
+        found = BUS_URL.search((folder / "log-0.txt").read_text("utf-8"))
+        if found is not None:
+            return found[1]
         if time.monotonic() > deadline:
             raise SystemExit("its bus did not start")
         await asyncio.sleep(0.1)
@@ -77,18 +80,16 @@ async def warm(bus: str, telemetry: str, running: Running) -> int:
     """Send one event of every device and await the predictions: the side is ready; how many."""
     await wait_for(bus, telemetry, running.output)
     await send(bus, telemetry, events(DEVICES))
-    deadline = time.monotonic() + PATIENCE_S
-    while await count_of(bus, running.output) < DEVICES:
-        if time.monotonic() > deadline or running.ended():
-            raise SystemExit("no predictions of the first events")
-        await asyncio.sleep(0.2)
+    if not await await_records(bus, running.output, DEVICES, PATIENCE_S):
+        raise SystemExit("no predictions of the first events")
     return DEVICES
 
 
 async def at_rate(
     bus: str, telemetry: str, running: Running, rate: int, seconds: float, first: int
 ) -> dict[str, Any]:
-    """One rate: what the receiver measured, and how far behind its schedule the sender was."""
+    """One rate: what the receiver measured, how far behind its schedule the sender was, and how
+    many cores the side kept busy."""
     count, warm_events = round(rate * (WARM_S + seconds)), round(rate * WARM_S)
     clients = [
         _client("receiver.py", bus, running.output, rate, count, first, warm_events),
@@ -102,12 +103,15 @@ async def at_rate(
             if client.stdin is not None:
                 client.stdin.write(start)
                 client.stdin.flush()
+        roots = [process.pid for process in running.processes]
+        began, cpu_s = time.monotonic(), usage(roots).cpu_s
         received, sent = await asyncio.gather(*[asyncio.to_thread(_line, c) for c in clients])
+        cores = (usage(roots).cpu_s - cpu_s) / (time.monotonic() - began)
     finally:
         for client in clients:
             client.kill()
             client.wait()
-    return json.loads(received) | json.loads(sent)
+    return json.loads(received) | json.loads(sent) | {"cores": round(cores, 2)}
 
 
 def _client(script: str, *args: object) -> subprocess.Popen[bytes]:

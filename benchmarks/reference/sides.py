@@ -237,8 +237,8 @@ ONE_PROCESS: dict[str, Side] = {
 
 HEADRACE = Side(
     "Headrace, `headrace up`",
-    "exactly-once in the log: after a crash a prediction can be there twice, under the same id, and "
-    "consumers drop it by that",
+    "exactly-once in the log: after a crash a prediction can be there twice, under one id, and "
+    "consumers drop it by that id",
     processes=2,
 )
 
