@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SERVE_BLOCKS = 16
+"""Most blocks in one batch of SERVE: what a crash can repeat, and enough rows for one session call
+(a full block of the reference job holds about 3,000)."""
+
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
@@ -183,7 +187,7 @@ def _wire(
         topics=[plan.source],
         client_options=options,
         embedded=endpoints.embedded,
-        batch_rows=delivery.batch_rows,
+        batch_rows=delivery.batch_rows if plan.stage == "enrich" else SERVE_BLOCKS,
         handler=runner,
     )
     source = StageSource(options, transport)
