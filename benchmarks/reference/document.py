@@ -21,7 +21,8 @@ the bus and the store in that time, too. Files are in the page cache, byte code 
 SHOWN_MS = ("p50_ms", "p99_ms", "p99_9_ms", "max_ms")
 LATENCY = """From the moment an event was due at the sender to the moment a consumer in another
 process had its prediction. The sender keeps its rate whatever happens behind it and gathers events
-for 5 ms, Kafka's default; a queue that builds up is in the figures. The first 2 s do not count.
+for 5 ms, Kafka's default; a queue that builds up is in the figures, also one at the sender, whose
+longest is the column of its own. The first 2 s do not count. Cores are those the side kept busy.
 """
 
 
@@ -73,18 +74,20 @@ def _sides(sides: dict[str, Any]) -> str:
         )
     head = ["side", "processes", "events/s", "lowest to highest", "Headrace is × faster",
             "µs CPU per event", "memory, MB", "events"]  # fmt: skip
-    lost = "".join(f"- **{side['title']}**: {side['not_given']}.\n" for side in sides.values())
+    lost_by = {side["title"]: side["not_given"] for side in sides.values()}
+    lost = "".join(f"- **{title}**: {lost}.\n" for title, lost in lost_by.items())
     return f"## Throughput\n\n{table(head, rows)}\nWhat each side does not give:\n\n{lost}"
 
 
 def _latency(latency: dict[str, Any]) -> str:
     rows = [
         [where, f"{int(rate):,}", *[f"{found.get(name, float('nan')):,.0f}" for name in SHOWN_MS],
-         f"{found['missing']:,}"]
+         f"{found['most_behind_ms']:,.0f}", f"{found['missing']:,}", f"{found['cores']:.2f}"]
         for where, rates in latency.items()
         for rate, found in rates.items()
     ]  # fmt: skip
-    head = ["side", "events/s", "p50 ms", "p99 ms", "p99.9 ms", "most ms", "missing"]
+    head = ["side", "events/s", "p50 ms", "p99 ms", "p99.9 ms", "most ms", "sender behind, ms",
+            "missing", "cores"]  # fmt: skip
     return f"## Latency\n\n{LATENCY}\n{table(head, rows)}"
 
 

@@ -88,8 +88,12 @@ async def warm(bus: str, telemetry: str, running: Running) -> int:
 async def at_rate(
     bus: str, telemetry: str, running: Running, rate: int, seconds: float, first: int
 ) -> dict[str, Any]:
-    """One rate: what the receiver measured, how far behind its schedule the sender was, and how
-    many cores the side kept busy."""
+    """One rate.
+
+    Returns:
+        What the receiver measured, how far the sender fell behind its schedule, and how many
+        cores the side kept busy.
+    """
     count, warm_events = round(rate * (WARM_S + seconds)), round(rate * WARM_S)
     clients = [
         _client("receiver.py", bus, running.output, rate, count, first, warm_events),

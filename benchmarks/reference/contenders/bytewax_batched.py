@@ -19,7 +19,7 @@ from redis import Redis
 BUS, STORE, TELEMETRY, OUTPUT, MODEL = (
     os.environ[f"BENCH_{name}"] for name in ("BUS", "STORE", "TELEMETRY", "OUTPUT", "MODEL")
 )
-BATCH = 10_000
+BATCH = 30_000
 job = Job(MODEL)
 database = Redis.from_url(STORE)
 
