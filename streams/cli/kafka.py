@@ -7,6 +7,7 @@ import json
 
 import click
 
+from headrace.schemas.errors import LocalServiceError
 from headrace.streams.cli.context import load
 from headrace.streams.cli.running import run
 from headrace.streams.local.kafka_install import install_kafka
@@ -26,12 +27,17 @@ def kafka(install: bool, port: int, as_json: bool) -> None:
             click.echo(json.dumps({"installed": LocalKafka.installed()}))
         return
     broker = LocalKafka(base_folder(load()) / "kafka", port=port)
-    run(_serve(broker, as_json=as_json))
+    run(_serve(broker, port, as_json=as_json))
 
 
-async def _serve(broker: LocalKafka, *, as_json: bool) -> None:
+async def _serve(broker: LocalKafka, port: int, *, as_json: bool) -> None:
     url = await broker.start()
     try:
+        if port not in (0, broker.port):
+            found = f"it runs already, at {url}" if broker.shared else "the port is taken"
+            raise LocalServiceError(
+                f"starting Kafka on port {port} failed: {found}; take another --port, or leave it"
+            )
         if as_json:
             click.echo(json.dumps({"url": url, "shared": broker.shared}))
         else:
