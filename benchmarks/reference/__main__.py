@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from document import write_document
 from environments import prepare
 from latency import latency
-from machine import machine, versions_of
+from machine import machine, moment, versions_of
 from services import kafka, store
 from sides import EMBEDDED, SIDES
 from standing import at_rest, startup
@@ -28,9 +29,11 @@ PARTS = ("sides", "latency", "startup", "memory")
 async def main() -> None:
     """Run the parts that are asked for, keep the others' results, write both files."""
     args = arguments()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are just being made
     prepare(SIDES[name].env for name in args.sides)
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     for part in args.parts:
+        report.setdefault("measured", {})[part] = moment()
         report[part] = await RUN[part](args)
     report["machine"] = machine()
     report["versions"] = versions_of(SIDES[name].env for name in args.sides)

@@ -51,8 +51,13 @@ def _machine(report: dict[str, Any]) -> str:
     found = report["machine"]
     return (
         f"Measured on {found['cores']} cores ({found['processor']}), {found['memory_gb']} GB, "
-        f"{found['system']}; bus, store, sides and observer share them.\n"
+        f"{found['system']}; bus, store, sides and observer share them. One-minute load before "
+        f"each part: {_moments(report['measured'])}.\n"
     )
+
+
+def _moments(measured: dict[str, Any]) -> str:
+    return ", ".join(f"{part} {m['load_before']:.1f} ({m['at']})" for part, m in measured.items())
 
 
 def _sides(sides: dict[str, Any]) -> str:

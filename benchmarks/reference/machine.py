@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from environments import OWN, versions
@@ -25,7 +26,14 @@ def machine() -> dict[str, object]:
         "processor": _processor(),
         "memory_gb": round(memory, 1),
         "system": f"{platform.system()} {platform.machine()}",
-        "load_at_end": round(os.getloadavg()[0], 2),
+    }
+
+
+def moment() -> dict[str, object]:
+    """When a part is about to be measured, and what the machine was doing until then."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+        "load_before": round(os.getloadavg()[0], 2),
     }
 
 

@@ -213,7 +213,7 @@ ONE_PROCESS: dict[str, Side] = {
     ),
     "quix": Side(
         "Quix Streams, one event at a time",
-        f"{STATE_IS_LOST} (its durable state store is slower); the store is up to 5 s behind; "
+        f"{STATE_IS_LOST} (its durable state store is not used); the store is up to 5 s behind; "
         "no dead letter",
         env="quix",
         command=_script("quix.py"),

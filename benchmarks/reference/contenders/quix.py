@@ -1,7 +1,7 @@
 """Quix Streams as its documentation teaches: `apply`, `to_topic`, a batching sink for the store.
 
 At-least-once, its default: a checkpoint flushes the producer and the sink, then commits. The state
-is kept in the process, as in the hand-written loop: its own state store is durable, and slower.
+is kept in the process, as in the hand-written loop: its own state store does more per event.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ SIDE = {
 }  # fmt: skip
 REPORT = {
     "machine": {"cores": 2, "processor": "a processor", "memory_gb": 8.0, "system": "Linux"},
+    "measured": {"sides": {"at": "2026-11-21T12:00+00:00", "load_before": 0.25}},
     "versions": {"own": {"python": "3.11.7"}},
 }
 
@@ -84,6 +85,7 @@ def test_the_page_holds_what_the_report_holds(reference):
     report = REPORT | {"sides": {"headrace": SIDE | {"events_per_s": 300.0}, "other": SIDE}}
     page = write(report)
     assert "| one side | 1 | 100 | 90 to 110 | 3.0 | 5.0 | 50 | 10 |" in page
+    assert "sides 0.2 (2026-11-21T12:00+00:00)" in page
     assert "## Latency" not in page
     rate = {"p50_ms": 1.0, "p99_ms": 2.0, "p99_9_ms": 3.0, "max_ms": 4.0, "missing": 5,
             "most_behind_ms": 6.0, "cores": 0.5}  # fmt: skip
