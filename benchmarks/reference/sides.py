@@ -206,8 +206,8 @@ ONE_PROCESS: dict[str, Side] = {
     ),
     "bytewax": Side(
         "Bytewax, hand-batched",
-        f"{STATE_IS_LOST}; after a crash it goes back up to 10 s; no consumer group, positions are "
-        "in its own files and a partition does not move to another machine; no dead letter",
+        f"{STATE_IS_LOST}; after a crash it goes back up to 10 s; positions are in its own files "
+        "instead of a consumer group, on a disk that its workers must share; no dead letter",
         env="bytewax",
         command=_bytewax,
     ),
