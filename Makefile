@@ -54,7 +54,8 @@ test-all: $(READY) ## every test; HEADRACE_REQUIRE_SERVICES=1 turns a skip into 
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 chaos: $(READY) ## workers killed under load on real Kafka, a seeded campaign (SEEDS=20)
-	SEEDS=$(or $(SEEDS),20) HEADRACE_REQUIRE_SERVICES=1 $(PY) -m pytest -s -q -p no:randomly tests/chaos $(PYTEST_ARGS)
+	SEEDS=$(or $(SEEDS),20) CHAOS_REPORT=build/chaos.json HEADRACE_REQUIRE_SERVICES=1 \
+		$(PY) -m pytest -q -p no:randomly tests/chaos $(PYTEST_ARGS)
 
 ci: ## what continuous integration runs
 	bash .ci/run

@@ -1,0 +1,257 @@
+"""The ledger sees what it looks for: each kind of damage, put into an honest dump, is a breach."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from chaos.ledger import Dump, Found, breaches, understand
+from chaos.load import PARTITIONS, Row, make_load
+
+from headrace.schemas.block import FeatureBlock, Labels
+from headrace.schemas.ids import prediction_ids
+
+TOPIC, BATCH_ROWS, BLOCK_ROWS = "telemetry", 100, 50
+LOAD = make_load(3, 4000)
+
+
+def honest() -> Dump:
+    """What a run without a fault would leave, a new copy."""
+    return copy.deepcopy(made("press"))
+
+
+@functools.cache
+def calm() -> Found:
+    return understand(LOAD, made("calm"))
+
+
+@functools.cache
+def made(name: str) -> Dump:
+    dump = Dump(name, TOPIC, *({p: [] for p in range(PARTITIONS)} for _ in range(5)))
+    for partition, rows in LOAD.by_partition.items():
+        kept = {
+            fate: [(o, row) for o, row in enumerate(rows) if row.fate == fate]
+            for fate in ("valid", "late", "dead")
+        }
+        valid = kept["valid"]
+        for start in range(0, len(valid), BLOCK_ROWS):
+            dump.features[partition].append(
+                (None, block(partition, valid[start : start + BLOCK_ROWS]), ())
+            )
+        ids = prediction_ids(name, TOPIC, partition, np.array([o for o, _ in valid]))
+        for (offset, row), ident in zip(valid, ids, strict=True):
+            value = prediction(ident.decode(), partition, offset, row)
+            dump.predictions[partition].append((row.device.encode(), value, ()))
+        for offset, row in kept["dead"]:
+            source = f"{TOPIC}[{partition}]@{offset}".encode()
+            headers = [("code", row.code.encode()), ("source", source), ("stage", b"enrich")]
+            dump.deadletter[partition].append((row.device.encode(), row.value, headers))
+        dump.late[partition] = [(row.device.encode(), row.value, ()) for _, row in kept["late"]]
+        dump.summaries[0] += windows(name, partition, [row for _, row in valid])
+    return dump
+
+
+def block(partition: int, rows: list[tuple[int, Row]]) -> bytes:
+    offsets = np.array([offset for offset, _ in rows])
+    return FeatureBlock(
+        pipeline="press",
+        pipeline_digest="0",
+        numerics="n",
+        topic=TOPIC,
+        partition=partition,
+        columns=("load",),
+        offsets=offsets,
+        event_times_ms=np.array([row.at_ms for _, row in rows]),
+        log_times_ms=offsets + 5,
+        features=np.sqrt(offsets.astype(np.float64)).reshape(-1, 1),
+        entities=Labels.encode([row.device for _, row in rows]),
+        event_ids=[row.event.encode() for _, row in rows],
+        metrics=np.empty((len(rows), 0)),
+    ).encode()
+
+
+def prediction(ident: str, partition: int, offset: int, row: Row, **changes: Any) -> bytes:
+    facts = {
+        "id": ident,
+        "event_id": row.event,
+        "device_id": row.device,
+        "score": offset / 1e6,
+        "tier": "light",
+        "flags": [],
+        "source": f"{TOPIC}[{partition}]@{offset}",
+        "times_ms": {"ingest": offset + 5, "served": 9},
+    }
+    return json.dumps(facts | changes).encode()
+
+
+def windows(name: str, partition: int, rows: list[Row]) -> list[Any]:
+    starts = sorted({row.at_ms // 500 * 500 for row in rows})
+    return [
+        (None, json.dumps({
+            "pipeline": name, "partition": partition, "group": "all",
+            "window_start_ms": start, "window_end_ms": start + 500,
+            "rows": sum(start <= row.at_ms < start + 500 for row in rows), "sum": start / 7,
+        }).encode(), ())
+        for start in starts[:-2]
+    ]  # fmt: skip
+
+
+def verdict(dump: Dump, kills: dict[str, int] | None = None) -> list[str]:
+    found = understand(LOAD, dump)
+    return breaches(LOAD, found, calm(), kills=kills or {}, batch_rows=BATCH_ROWS)
+
+
+def test_an_honest_run_has_no_breach() -> None:
+    """Nothing is found where nothing is wrong; the load holds every fate."""
+    assert {"valid", "repeat", "late", "dead"} <= LOAD.fates().keys()
+    assert verdict(honest()) == []
+
+
+def test_a_kill_may_repeat_a_batch() -> None:
+    """Equal repeats of one batch of the killed stage are no breach, served time and tier aside."""
+    dump = honest()
+    dump.features[1].insert(5, dump.features[1][4])
+    again = [
+        (key, value.replace(b'"served": 9', b'"served": 11').replace(b"light", b"cache"), ())
+        for key, value, _ in dump.predictions[2][:50]
+    ]
+    dump.predictions[2][50:50] = again
+    assert verdict(dump, {"enrich": 1, "serve": 1}) == []
+    assert understand(LOAD, dump).predictions.repeats == 50
+
+
+def lose_a_prediction(dump: Dump) -> None:
+    del dump.predictions[1][7]
+
+
+def lose_a_block(dump: Dump) -> None:
+    del dump.features[0][3]
+
+
+def lose_a_dead_letter(dump: Dump) -> None:
+    del dump.deadletter[2][1]
+
+
+def change_a_code(dump: Dump) -> None:
+    key, value, headers = dump.deadletter[2][1]
+    dump.deadletter[2][1] = (key, value, [("code", b"event.type"), *headers[1:]])
+
+
+def lose_a_late_event(dump: Dump) -> None:
+    del dump.late[3][0]
+
+
+def lose_a_window(dump: Dump) -> None:
+    del dump.summaries[0][0]
+
+
+def change_a_window(dump: Dump) -> None:
+    key, value, headers = dump.summaries[0][0]
+    dump.summaries[0][0] = (key, json.dumps(json.loads(value) | {"sum": 0.5}).encode(), headers)
+
+
+def release_a_window_twice_and_differently(dump: Dump) -> None:
+    key, value, headers = dump.summaries[0][0]
+    again = json.dumps(json.loads(value) | {"sum": 0.5}).encode()
+    dump.summaries[0].append((key, again, headers))
+
+
+def change_a_score(dump: Dump) -> None:
+    key, value, headers = dump.predictions[0][9]
+    changed = json.dumps(json.loads(value) | {"score": 0.123}).encode()
+    dump.predictions[0][9] = (key, changed, headers)
+
+
+def repeat_with_another_score(dump: Dump) -> None:
+    key, value, headers = dump.predictions[0][9]
+    changed = json.dumps(json.loads(value) | {"score": 0.123}).encode()
+    dump.predictions[0].insert(10, (key, changed, headers))
+
+
+def change_an_id(dump: Dump) -> None:
+    key, value, headers = dump.predictions[0][9]
+    dump.predictions[0][9] = (key, json.dumps(json.loads(value) | {"id": "00"}).encode(), headers)
+
+
+def flag_one(dump: Dump) -> None:
+    key, value, headers = dump.predictions[0][9]
+    changed = json.dumps(json.loads(value) | {"flags": ["rebuilt"]}).encode()
+    dump.predictions[0][9] = (key, changed, headers)
+
+
+def change_one_bit_of_a_feature(dump: Dump) -> None:
+    key, value, headers = dump.features[0][2]
+    found = FeatureBlock.decode(value)
+    features = found.features.copy()
+    features[3, 0] = np.nextafter(features[3, 0], np.inf)
+    found.features = features
+    dump.features[0][2] = (key, found.encode(), headers)
+
+
+def reorder_a_device(dump: Dump) -> None:
+    rows = dump.predictions[1]
+    first = next(at for at in range(1, len(rows)) if rows[at][0] == rows[0][0])
+    rows[0], rows[first] = rows[first], rows[0]
+
+
+def predict_on_another_partition(dump: Dump) -> None:
+    dump.predictions[2].append(dump.predictions[1].pop())
+
+
+def predict_what_is_a_repeat(dump: Dump) -> None:
+    (partition, offset), row = next(iter(LOAD.places("repeat").items()))
+    ident = prediction_ids("press", TOPIC, partition, np.array([offset]))[0].decode()
+    value = prediction(ident, partition, offset, row)
+    dump.predictions[partition].append((row.device.encode(), value, ()))
+
+
+DAMAGE: dict[Callable[[Dump], None], str] = {
+    lose_a_prediction: "predictions: 1 lost",
+    lose_a_block: "features: 50 lost",
+    lose_a_dead_letter: "dead: 1 lost",
+    change_a_code: "dead letters: not exactly",
+    lose_a_late_event: "late: 1 lost",
+    lose_a_window: "summaries: 1 lost",
+    change_a_window: "summaries: 1 differ from",
+    release_a_window_twice_and_differently: "summaries: 1 repeats differ",
+    change_a_score: "predictions: 1 differ from",
+    repeat_with_another_score: "predictions: 1 repeats differ",
+    change_an_id: "another id",
+    flag_one: "flagged",
+    change_one_bit_of_a_feature: "features: 1 differ from",
+    reorder_a_device: "out of its device's order",
+    predict_on_another_partition: "on partition 2",
+    predict_what_is_a_repeat: "not exactly the valid events",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+def test_damage_is_found(damage) -> None:
+    """A dump with this damage is told from an honest one, and by its name."""
+    dump = honest()
+    damage(dump)
+    assert any(DAMAGE[damage] in line for line in verdict(dump, {"enrich": 9, "serve": 9}))
+
+
+def test_a_repeat_that_no_kill_explains_is_found() -> None:
+    """An equal repeat is a breach where its stage was not killed, or not so often."""
+    dump = honest()
+    dump.predictions[0].insert(10, dump.predictions[0][9])
+    assert any("killed 0 times" in line for line in verdict(dump, {"enrich": 1}))
+    dump.predictions[0].insert(20, dump.predictions[0][19])
+    assert any("repeated 2 times" in line for line in verdict(dump, {"serve": 1}))
+
+
+def test_a_repeat_longer_than_a_batch_is_found() -> None:
+    """More than one batch again after one kill is a breach, in blocks and in dead letters."""
+    dump = honest()
+    dump.features[1][8:8] = dump.features[1][4:8]
+    assert any("longer than a batch" in line for line in verdict(dump, {"enrich": 1}))
+    dump = honest()
+    dump.deadletter[1] += dump.deadletter[1][:]
+    assert any("dead: a repeat is longer" in line for line in verdict(dump, {"enrich": 1}))
