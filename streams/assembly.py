@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
@@ -14,6 +15,7 @@ from headrace.streams.kafka import ensure_topics
 from headrace.streams.local.services import (
     RunningBus,
     RunningStore,
+    bus_kind,
     open_bus,
     open_store,
 )
@@ -23,6 +25,9 @@ from headrace.streams.supervisor import Supervisor
 
 class Site:
     """Everything a pipeline needs, started together and stopped in order.
+
+    Raises:
+        SettingsError: several workers of a stage on the embedded bus. Fatal.
 
     Args:
         file: Pipeline file.
@@ -45,6 +50,11 @@ class Site:
         start: str | None = None,
         on_status: Callable[[Status], None] | None = None,
     ) -> None:
+        if workers > 1 and bus_kind(settings) == "embedded":
+            raise SettingsError(
+                f"{workers} workers of one stage were asked of the embedded bus, on which two "
+                f"members do not settle in one group; run: headrace kafka --install"
+            )
         self._pipeline = pipeline
         self._settings = settings
         self._stages = tuple(stages)
@@ -76,6 +86,23 @@ class Site:
             await asyncio.gather(failed, services, return_exceptions=True)
         self.supervisor.connect(endpoints)
         return endpoints
+
+    async def failed(self) -> None:
+        """Wait until a worker ends for good, or a local service ends or holds too much memory.
+
+        Raises:
+            FatalError: one line.
+        """
+        services = [service for service in (self.bus, self.store) if service is not None]
+        watches = [self.supervisor.failed(), *(service.watch() for service in services)]
+        tasks = [asyncio.create_task(watch) for watch in watches]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop(self) -> None:
         """Stop workers, then bus and store; safe at any time, also half-started."""

@@ -163,7 +163,7 @@ class Demo:
             )
             showing = asyncio.create_task(self._show(site))
             upset = asyncio.create_task(self._upset())
-            failing = asyncio.create_task(site.supervisor.failed())
+            failing = asyncio.create_task(site.failed())
             stopped = asyncio.create_task(until_signal())
             readying = asyncio.create_task(self._await_ready(site))
             tasks: list[asyncio.Task[Any]] = [

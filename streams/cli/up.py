@@ -52,7 +52,7 @@ async def _run(
     try:
         endpoints = await site.start()
         click.echo(f"export HEADRACE_BUS={endpoints.bus.url} HEADRACE_STORE={endpoints.store.url}")
-        failing = asyncio.create_task(site.supervisor.failed())
+        failing = asyncio.create_task(site.failed())
         stopped = asyncio.create_task(until_signal())
         showing = asyncio.create_task(_show(site, latest, as_json=as_json))
         await asyncio.wait({failing, stopped}, return_when=asyncio.FIRST_COMPLETED)
