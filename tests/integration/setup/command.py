@@ -1,11 +1,10 @@
-"""One `headrace` command as a stranger starts it: what it said and what it left."""
+"""`headrace` commands as a stranger starts them: what they said and what they left running."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,24 +12,83 @@ from pathlib import Path
 
 HEADRACE = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"]
 LIMIT_S = 20.0
-MARK = "HEADRACE_INTERNAL_RUN"
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended.
+
+    Attributes:
+        command: Which.
+        code: Exit code.
+        out: Standard output.
+        err: Standard error.
+    """
+
+    command: str
+    code: int
+    out: str
+    err: str
+
+    def is_one_line(self) -> bool:
+        """One line on standard error, that of a failure, and no traceback anywhere."""
+        whole = self.err.startswith("headrace: ") and self.err.endswith("\n")
+        return whole and self.err.count("\n") == 1 and "Traceback" not in self.err + self.out
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that runs; it is killed where the block ends before it.
+
+    Attributes:
+        command: Which.
+        process: The command itself.
+    """
+
+    command: str
+    process: subprocess.Popen[str]
+
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def await_line(self, begin: str) -> None:
+        """Read standard output up to a line that begins so; the command may not end before."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(begin):
+                return
+        raise AssertionError(self.end())
+
+    def end(self) -> Said:
+        """Wait until it ends; no longer than `LIMIT_S`."""
+        out, err = self.process.communicate(timeout=LIMIT_S)
+        return Said(self.command, self.process.returncode, out, err)
 
 
 @dataclass
 class Setup:
     """A folder with a sound pipeline, and settings that lead to embedded services.
 
-    A test breaks one thing and runs a command.
+    A test breaks one thing and runs commands.
 
     Attributes:
-        folder: Working folder; holds ``hosts.toml`` and its model.
+        root: Holds everything of this set-up, the local services' files too.
         environ: Settings.
         before: Words put before the command.
     """
 
-    folder: Path
+    root: Path
     environ: dict[str, str] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Working folder: pipeline file and model."""
+        return self.root / "site"
 
     @property
     def file(self) -> Path:
@@ -43,62 +101,46 @@ class Setup:
         assert old in text
         self.file.write_text(text.replace(old, new, 1), "utf-8")
 
+    def start(self, *words: str) -> Started:
+        """Start a command."""
+        own = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+        process = subprocess.Popen(
+            [*self.before, *HEADRACE, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env={**own, **self.environ},
+        )
+        return Started(words[0], process)
+
     def run(self, *words: str) -> Said:
-        """Run a command to its end."""
-        [said] = self.run_all([words])
-        return said
+        """Run a command to its end; it may take `LIMIT_S`."""
+        with self.start(*words) as started:
+            return started.end()
 
     def run_all(self, commands: Sequence[Sequence[str]]) -> list[Said]:
-        """Run commands side by side, each to its end; each may take `LIMIT_S`."""
+        """Run commands side by side, each to its end."""
         with ThreadPoolExecutor(len(commands)) as threads:
-            return list(threads.map(self._run, commands))
+            return list(threads.map(lambda words: self.run(*words), commands))
 
-    def _run(self, words: Sequence[str]) -> Said:
-        mark = uuid.uuid4().hex
-        own = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
-        done = subprocess.run(
-            [*self.before, *HEADRACE, *words],
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-            cwd=self.folder,
-            env={**own, **self.environ, MARK: mark},
-        )
-        return Said(words[0], done.returncode, done.stdout, done.stderr, left_by(mark))
+    def running(self) -> dict[int, str]:
+        """Processes that work in a folder of this set-up, and their command lines.
 
+        Workers work in the command's folder, local services in one of their own. (An environment
+        would not tell: a store overwrites its own with its title.)
+        """
+        found = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if (path / "cwd").readlink().is_relative_to(self.root):
+                    line = (path / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(path.name)] = line.decode()
+            except OSError:
+                continue
+        return found
 
-@dataclass(frozen=True)
-class Said:
-    """How a command ended.
-
-    Attributes:
-        command: Which.
-        code: Exit code.
-        out: Standard output.
-        err: Standard error.
-        left: Processes it started that still run.
-    """
-
-    command: str
-    code: int
-    out: str
-    err: str
-    left: list[int]
-
-    def is_one_line(self) -> bool:
-        """One line on standard error, that of a failure, and no traceback anywhere."""
-        whole = self.err.startswith("headrace: ") and self.err.endswith("\n")
-        return whole and self.err.count("\n") == 1 and "Traceback" not in self.err + self.out
-
-
-def left_by(mark: str) -> list[int]:
-    """Processes whose environment has this mark."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (path / "environ").read_bytes():
-                found.append(int(path.name))
-        except OSError:
-            continue
-    return found
+    def child(self, words: str) -> int:
+        """The one running process whose command line has these words."""
+        [found] = [pid for pid, line in self.running().items() if words in line]
+        return found

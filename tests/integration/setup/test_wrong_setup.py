@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 from fakes.onnx_models import model_bytes, tensor
-from integration.setup.command import MARK, Setup, left_by
+from integration.setup.command import Setup
 from onnx import helper
 
 from headrace.streams.cli.context import pipeline_file
@@ -30,14 +32,15 @@ SET_UP, TRY_AGAIN = 2, 75
 @pytest.fixture
 def setup(tmp_path) -> Setup:
     """A sound set-up on embedded services; each test breaks one thing of it."""
-    folder = tmp_path / "site"
-    folder.mkdir()
+    made = Setup(tmp_path)
+    made.folder.mkdir()
     example = pipeline_file("hosts").parent
-    shutil.copy(example / "pipeline.toml", folder / "hosts.toml")
+    shutil.copy(example / "pipeline.toml", made.file)
     for name in ("model.onnx", "golden.json"):
-        shutil.copy(example / name, folder / name)
-    environ = {"HEADRACE_BUS_KIND": "embedded", "HEADRACE_WORKER_DATA_DIR": str(tmp_path / "data")}
-    return Setup(folder, environ)
+        shutil.copy(example / name, made.folder / name)
+    made.environ["HEADRACE_BUS_KIND"] = "embedded"
+    made.environ["HEADRACE_WORKER_DATA_DIR"] = str(tmp_path / "data")
+    return made
 
 
 @pytest.fixture
@@ -56,7 +59,8 @@ def fails(setup) -> Callable[..., None]:
         for said in setup.run_all([("up", str(setup.file)), ("demo", str(setup.file))]):
             assert said.is_one_line(), said
             assert re.search(words, said.err), said
-            assert (said.code, said.left) == (code, []), said
+            assert said.code == code, said
+        assert setup.running() == {}
 
     return check
 
@@ -225,7 +229,7 @@ def test_a_data_folder_on_a_read_only_disk(setup, fails):
 def test_an_unknown_stage(setup):
     """The stages that there are, are named."""
     said = setup.run("up", str(setup.file), "--stages", "enrich,srve")
-    assert (said.is_one_line(), said.code, said.left) == (True, SET_UP, []), said
+    assert (said.is_one_line(), said.code, setup.running()) == (True, SET_UP, {}), said
     assert "enrich, serve" in said.err
 
 
@@ -233,16 +237,39 @@ def test_a_port_that_is_taken(setup, kafka_url):
     """`headrace kafka --port` on a port in use: the port is named."""
     port = kafka_url.rpartition(":")[2]
     said = setup.run("kafka", "--port", port)
-    assert (said.is_one_line(), said.code, said.left) == (True, SET_UP, []), said
+    assert (said.is_one_line(), said.code, setup.running()) == (True, SET_UP, {}), said
     assert port in said.err
 
 
-def test_what_is_left_running_is_seen():
-    """The check itself: a process with the mark is found while it runs, and then no more."""
-    mark = "known-bad"
-    with subprocess.Popen(["sleep", "60"], env={MARK: mark}) as left:
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_local_store_that_dies(setup, command):
+    """The store ends under the command: it says so and ends, rather than wait for ever."""
+    words = [command, str(setup.file), *(["--seconds", "60"] if command == "demo" else [])]
+    with setup.start(*words) as running:
+        running.await_line("ready: " if command == "up" else "  ")
+        os.kill(setup.child("valkey-server"), signal.SIGKILL)
+        said = running.end()
+
+    assert "the embedded store ended by signal 9" in said.err.splitlines()[-1], said
+    assert (said.code, setup.running()) == (SET_UP, {}), said
+
+
+def test_a_local_bus_that_dies(setup):
+    """The same of the bus, whose records are gone with it."""
+    with setup.start("up", str(setup.file)) as running:
+        running.await_line("ready: ")
+        os.kill(setup.child(" broker "), signal.SIGKILL)
+        said = running.end()
+
+    assert re.search("embedded bus ended by signal 9.*records are gone", said.err), said
+    assert (said.code, setup.running()) == (SET_UP, {}), said
+
+
+def test_what_is_left_running_is_seen(setup):
+    """The check itself: a process that works in the set-up's folder is found while it runs."""
+    with subprocess.Popen(["sleep", "60"], cwd=setup.folder) as left:
         try:
-            assert left_by(mark) == [left.pid]
+            assert setup.running() == {left.pid: "sleep 60 "}
         finally:
             left.kill()
-    assert left_by(mark) == []
+    assert setup.running() == {}
