@@ -63,9 +63,9 @@ class Started:
                 return
         raise AssertionError(self.end())
 
-    def end(self) -> Said:
-        """Wait until it ends; no longer than `LIMIT_S`."""
-        out, err = self.process.communicate(timeout=LIMIT_S)
+    def end(self, *, within_s: float = LIMIT_S) -> Said:
+        """Wait until it ends."""
+        out, err = self.process.communicate(timeout=within_s)
         return Said(self.command, self.process.returncode, out, err)
 
 

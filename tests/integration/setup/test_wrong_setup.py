@@ -259,7 +259,7 @@ def test_a_local_bus_that_dies(setup):
     with setup.start("up", str(setup.file)) as running:
         running.await_line("ready: ")
         os.kill(setup.child(" broker "), signal.SIGKILL)
-        said = running.end()
+        said = running.end(within_s=60)  # workers wait for the bus to leave their group
 
     assert re.search("embedded bus ended by signal 9.*records are gone", said.err), said
     assert (said.code, setup.running()) == (SET_UP, {}), said

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import headrace.streams
+from headrace.enrichers.verdicts import CODES
 from headrace.schemas.metrics import CATALOGUE
 from headrace.schemas.reference import page
+from headrace.streams.agents.isolate import FAILED
 from headrace.streams.cli.main import COMMANDS
 
 ROOT = Path(headrace.streams.__file__).parents[1]
@@ -56,3 +58,25 @@ def test_the_checks_can_fail(tmp_path: Path) -> None:
         test_links_lead_somewhere(file)
     with pytest.raises(AssertionError):
         test_commands_exist(file)
+
+
+def test_every_dead_letter_code_is_described_for_producers() -> None:
+    """The producer's page has every code an event can die of."""
+    text = (ROOT / "docs/producer.md").read_text("utf-8")
+
+    assert [code for code in (*CODES, FAILED) if f"`{code}`" not in text] == []
+
+
+def test_lines_that_operators_look_up_are_printed_so() -> None:
+    """Every line of the operator's table of trouble is made of words that the code has."""
+    page = (ROOT / "docs/operator.md").read_text("utf-8")
+    table = page.partition("## When something is wrong")[2]
+    first = "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
+    shown = re.findall(r"`([^`]*…[^`]*)`", first)
+    pieces = {piece.strip() for line in shown for piece in line.split("…")} - {""}
+    files = [*ROOT.glob("streams/**/*.py"), *ROOT.glob("schemas/*.py")]
+    # Texts that go on in the next line of the code, as one.
+    code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(file.read_text("utf-8") for file in files))
+
+    assert len(shown) >= 5
+    assert [piece for piece in pieces if len(piece) > 3 and piece not in code] == []
