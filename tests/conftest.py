@@ -7,15 +7,13 @@ fails them.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from typing import NoReturn
 
 import pytest
+from fakes.services import running
 
-from headrace.schemas.errors import HeadraceError
 from headrace.streams.local.embedded_bus import EmbeddedBus
 from headrace.streams.local.embedded_store import EmbeddedStore
 from headrace.streams.local.local_kafka import LocalKafka
@@ -40,23 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = parameters.params.values() if parameters else ()
         if any("kafka" in name.lower() for name in [*fixtures, *map(str, values)]):
             item.add_marker(pytest.mark.kafka)
-
-
-def without(reason: str) -> NoReturn:
-    """Skip for want of a service, or fail where services are required."""
-    if os.environ.get("HEADRACE_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"HEADRACE_REQUIRE_SERVICES=1, but {reason}")
-    pytest.skip(reason)
-
-
-def running(service: EmbeddedBus | EmbeddedStore | LocalKafka) -> Iterator[str]:
-    """The URL of a service that runs for the session."""
-    try:
-        asyncio.run(service.start())
-    except HeadraceError as error:
-        without(str(error))
-    yield service.url
-    asyncio.run(service.stop())
 
 
 @pytest.fixture(scope="session")

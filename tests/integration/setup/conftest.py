@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from conftest import running
+from fakes.services import running
 
 from headrace.streams.local.embedded_store import EmbeddedStore
 from headrace.streams.local.kafka_config import KafkaOptions
