@@ -47,8 +47,8 @@ types: $(READY) ## mypy --strict over the installed names
 	for layer in $(LAYERS); do ln -sfn ../../$$layer .types/headrace/$$layer; done
 	cd .types && ../$(PY) -m mypy --config-file ../pyproject.toml -p headrace
 
-test: $(READY) ## every test that needs no Java and kills nothing
-	$(PY) -m pytest -m "not chaos and not kafka" $(PYTEST_ARGS)
+test: $(READY) ## every quick test that needs no Java and kills nothing
+	$(PY) -m pytest -m "not chaos and not kafka and not slow" $(PYTEST_ARGS)
 
 test-all: $(READY) ## every test; HEADRACE_REQUIRE_SERVICES=1 turns a skip into a failure
 	$(PY) -m pytest $(PYTEST_ARGS)
