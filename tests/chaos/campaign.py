@@ -8,15 +8,16 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from chaos.ledger import Found, breaches, understand
 from chaos.load import Load, make_load
 from chaos.pipelines import BATCH_ROWS, Pipe
 from chaos.sender import Sender
 from chaos.workers import Workers
+from redis.asyncio import Redis
 
 from headrace.streams.client import Consumer
 from headrace.streams.jobs import STAGES
@@ -96,10 +97,8 @@ class Outcome:
     load: Load
     found: Found
     breaches: list[str]
-    consumed: int
     consumed_twice: int
     seconds: float
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 async def run_plan(plan: Plan, folder: Path, bus: str, store: str) -> Outcome:
@@ -115,18 +114,18 @@ async def run_plan(plan: Plan, folder: Path, bus: str, store: str) -> Outcome:
     calm = understand(load, await calm_pipe.dump())
     rows = None if plan.kind == "store lost" else BATCH_ROWS
     wrong = breaches(load, found, calm, kills=allowed(plan), batch_rows=rows)
-    if await pipe.sent() != {
-        partition: [row.value for row in rows] for partition, rows in load.by_partition.items()
-    }:
-        wrong.append("telemetry: the log is not what was sent, the run says nothing")
-    sources = await consumed(pipe)
-    if set(sources) != set(found.predictions.first):
-        wrong.append(f"consumer: {len(set(sources))} of {len(found.predictions.first)} predictions")
-    twice = len(sources) - len(set(sources))
+    sent = {partition: [row.value for row in rows] for partition, rows in load.by_partition.items()}
+    if await pipe.sent() != sent:
+        wrong.append("telemetry: the log is not what was sent, so the run says nothing")
+    if await pipe.online() != await calm_pipe.online():
+        wrong.append("store: online rows differ from the fault-free run")
+    sources = Counter(await consumed(pipe))
+    if sources.keys() != found.predictions.first.keys():
+        wrong.append(f"consumer: {len(sources)} of {len(found.predictions.first)} predictions")
+    twice = sources.total() - len(sources)
     if twice:
         wrong.append(f"consumer: {twice} predictions twice")
-    seconds = time.monotonic() - began
-    return Outcome(plan, load, found, wrong, len(sources), twice, seconds)
+    return Outcome(plan, load, found, wrong, twice, time.monotonic() - began)
 
 
 def allowed(plan: Plan) -> Counter[str]:
@@ -194,8 +193,6 @@ async def strike_all(plan: Plan, sender: Sender, workers: Workers, store: str) -
 
 async def empty(store: str) -> None:
     """FLUSHALL."""
-    from redis.asyncio import Redis
-
     client = Redis.from_url(store)
     try:
         await client.flushall()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 from chaos.ledger import Dump, Records
-from chaos.load import LATENESS_MS, PARTITIONS
+from chaos.load import DEVICES, LATENESS_MS, PARTITIONS, START_MS
 from fakes.onnx_models import mlp
 
+from headrace.feature_store.open import open_store
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.schemas.topics import topics_of
@@ -129,6 +130,20 @@ class Pipe:
         )  # fmt: skip
         records = await asyncio.gather(*(self._records(topic.name) for topic in read))
         return Dump(self.name, topics.telemetry.name, *records)
+
+    async def online(self) -> tuple[bytes, bytes, bytes]:
+        """The online rows of every device: found, event times, values."""
+        store = await open_store(self.endpoints.store, self.name)
+        names = [f"d{device}" for device in range(DEVICES)]
+        width = len(self.pipeline.columns())
+        try:
+            rows = await store.read_rows(
+                "machine", names, width=width, ttl_s=86_400.0, now_ms=START_MS
+            )
+        finally:
+            await store.close()
+        assert rows.found.all()
+        return rows.found.tobytes(), rows.event_times_ms.tobytes(), rows.values.tobytes()
 
     async def sent(self) -> dict[int, list[bytes]]:
         """Values of the telemetry topic by partition."""

@@ -17,7 +17,7 @@ from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.ids import prediction_ids
 
 TOPIC, BATCH_ROWS, BLOCK_ROWS = "telemetry", 100, 50
-LOAD = make_load(3, 4000)
+LOAD = make_load(3, 2000)
 
 
 def honest() -> Dump:
