@@ -31,6 +31,8 @@ class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
         attempt: How often it has been tried, a decimal number from 1.
         pipeline: Name and digest of the pipeline file, `name@digest`.
         first_seen: Broker time of the original record, a decimal number of milliseconds since 1970.
+        model: Digest of the model that refused it.
+        redriven_to: Of a mark, code `redriven`: where the dead letter it names went.
         tombstone: `1` where the original record had no value.
         original_bytes: Size of a value over 1 MiB, of which the first 64 KiB are kept.
         original_digest: BLAKE2b-128 digest of such a value, hex.
@@ -42,6 +44,8 @@ class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
     attempt: Annotated[str, Meta(pattern=r"^[1-9]\d*$")]
     pipeline: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]*@[0-9a-f]{16}$")]
     first_seen: Annotated[str, Meta(pattern=r"^-?\d+$")]
+    model: str | None = None
+    redriven_to: Annotated[str, Meta(pattern=r"^.+\[\d+\]@\d+$")] | None = None
     tombstone: Literal["1"] | None = None
     original_bytes: Annotated[str, Meta(pattern=r"^\d+$")] | None = None
     original_digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")] | None = None

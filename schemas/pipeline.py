@@ -144,12 +144,14 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         dead_letter_share: The worker stops when more than this share of the last thousand or
             more events is dead.
         dead_letter_min: The share is not looked at before this many events.
+        redrive_attempts: An event that was tried this often is not redriven again.
     """
 
     start: str = "latest"
     batch_rows: Count = 8192
     dead_letter_share: Share = 0.5
     dead_letter_min: Count = 1000
+    redrive_attempts: Count = 3
 
 
 class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

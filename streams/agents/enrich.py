@@ -10,7 +10,7 @@ from headrace.enrichers.registry import NO_REGISTRY, Registry, parse_registry
 from headrace.enrichers.state import EnrichDelta, EnrichState, online_rows
 from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels, encode_blocks
-from headrace.schemas.deadletter import deadletter_headers, deadletter_value
+from headrace.schemas.deadletter import deadletter_headers, deadletter_value, tried
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.fragments import strings
 from headrace.schemas.pipeline import Pipeline
@@ -124,13 +124,15 @@ class EnrichAgent:
         values, headers = [], []
         for row in rows:
             value, cut = deadletter_value(records.values[row])
+            before = tried(_headers(records, row), int(records.log_times_ms[row]))
             ours = deadletter_headers(
                 dead[row],
                 records.source(row),
                 stage=self.stage,
                 pipeline=self._pipeline,
                 pipeline_digest=self._digest,
-                first_seen_ms=int(records.log_times_ms[row]),
+                first_seen_ms=before.first_seen_ms,
+                attempt=before.attempt,
             )
             values.append(value)
             headers.append([*_headers(records, row), *ours, *cut])
