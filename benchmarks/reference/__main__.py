@@ -15,30 +15,32 @@ from pathlib import Path
 from typing import Any
 
 from document import write_document
-from environments import prepare
+from environments import OWN, prepare
 from latency import latency
 from machine import machine, moment, versions_of
+from scaling import POINTS, scaling
 from services import kafka, store
 from sides import EMBEDDED, SIDES
 from standing import at_rest, startup
 from throughput import throughput
 
-PARTS = ("sides", "latency", "startup", "memory")
+PARTS = ("sides", "latency", "startup", "memory", "scaling")
 
 
 async def main() -> None:
-    """Run the parts that are asked for, keep the others' results, write both files."""
+    """Run the parts that are asked for, keep the others' results, write report and page."""
     args = arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are just being made
-    prepare(SIDES[name].env for name in args.sides)
+    envs = {SIDES[name].env for name in args.sides} if "sides" in args.parts else {OWN}
+    prepare(envs)
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     for part in args.parts:
         report.setdefault("measured", {})[part] = moment()
         report[part] = await RUN[part](args)
-    report["machine"] = machine()
-    report["versions"] = versions_of(SIDES[name].env for name in args.sides)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        report["machine"] = machine()
+        report.setdefault("versions", {}).update(versions_of(envs))
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     args.doc.write_text(write_document(report), "utf-8")
     print(f"wrote {args.out} and {args.doc}")
 
@@ -48,13 +50,17 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/reference", description=__doc__)
     parser.add_argument("--bus", help="host:port of a real Kafka; default: one of its own")
     parser.add_argument("--store", help="redis:// URL; default: one of its own")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS,
+                        help="what to measure; nothing: write page and plots anew")  # fmt: skip
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000])
     parser.add_argument("--seconds", type=float, default=10.0, help="at each rate")
     parser.add_argument("--starts", type=int, default=5, help="runs of the demo on each bus")
+    parser.add_argument("--points", nargs="+", default=list(POINTS), choices=list(POINTS),
+                        help="what the scaling part varies")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="shorter logs in the scaling part")
     parser.add_argument("--out", type=Path, default=Path("build/bench/reference.json"))
     parser.add_argument("--doc", type=Path, default=Path("docs/benchmarks.md"))
     return parser.parse_args()
@@ -98,7 +104,21 @@ async def run_memory(args: argparse.Namespace) -> dict[str, float]:
         return await at_rest(bus, await stack.enter_async_context(store(args.store)))
 
 
-RUN = {"sides": run_sides, "latency": run_latency, "startup": run_startup, "memory": run_memory}
+async def run_scaling(args: argparse.Namespace) -> dict[str, Any]:
+    """How Headrace grows with each dimension of the job."""
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(kafka(args.bus))
+        url = await stack.enter_async_context(store(args.store))
+        return await scaling(bus, url, args.points, quick=args.quick)
+
+
+RUN = {
+    "sides": run_sides,
+    "latency": run_latency,
+    "startup": run_startup,
+    "memory": run_memory,
+    "scaling": run_scaling,
+}
 
 if __name__ == "__main__":
     asyncio.run(main())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from environments import python_of
-from job import PARTITIONS, PIPELINE, write_model
+from job import REFERENCE, Shape, pipeline_of, write_model
 
 from headrace.streams.local.service import free_ports
 
@@ -26,11 +26,13 @@ class Running:
     Attributes:
         output: Topic of its predictions.
         first: Topic whose first record says that it has begun.
+        partitions: Of these topics.
         processes: What was started; CPU time counts these and their descendants.
     """
 
     output: str
     first: str
+    partitions: int = REFERENCE.partitions
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def stop(self) -> None:
@@ -59,6 +61,7 @@ class Where:
         telemetry: Topic to read.
         run: Name of this run, for groups and topics.
         folder: For its files; its model and log are here.
+        shape: Of the job; only Headrace runs another one than the reference.
     """
 
     bus: str
@@ -66,6 +69,7 @@ class Where:
     telemetry: str
     run: str
     folder: Path
+    shape: Shape = REFERENCE
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Side:
 
     def start(self, where: Where) -> Running:
         """Start it; its topics are there unless it makes them."""
-        write_model(where.folder / "model.onnx")
+        write_model(where.folder / "model.onnx", where.shape)
         if self.command is None:
             return _headrace(where)
         output = f"{where.run}.predictions"
@@ -161,16 +165,19 @@ def _popen(
 def _headrace(where: Where) -> Running:
     """`headrace up`, as a user runs it."""
     file = where.folder / "pipeline.toml"
-    text = PIPELINE.format(name=where.run, lateness_s=5.0)
+    partitions = where.shape.partitions
+    text = pipeline_of(where.shape).format(name=where.run, lateness_s=5.0)
     if where.bus != EMBEDDED:
-        text += f'\n[topics]\npartitions = {PARTITIONS}\ntelemetry = "{where.telemetry}"\n'
+        text += f'\n[topics]\npartitions = {partitions}\ntelemetry = "{where.telemetry}"\n'
     file.write_text(text, "utf-8")
     environ = {"HEADRACE_BUS": f"kafka://{where.bus}", "HEADRACE_STORE": where.store}
     if where.bus == EMBEDDED:
         environ |= {"HEADRACE_BUS": "local", "HEADRACE_BUS_KIND": EMBEDDED}
     command = [str(Path(sys.executable).parent / "headrace"), "up", str(file)]
+    if where.shape.workers > 1:
+        command += ["--workers", str(where.shape.workers)]
     predictions = f"headrace.{where.run}.predictions.v1"
-    running = Running(predictions, f"headrace.{where.run}.features.v1")
+    running = Running(predictions, f"headrace.{where.run}.features.v1", partitions)
     running.processes.append(_popen(command, where.folder, 0, environ))
     return running
 
@@ -219,14 +226,14 @@ ONE_PROCESS: dict[str, Side] = {
         command=_script("quix.py"),
         most=80_000,
     ),
-    "faust-take": Side(
+    "faust_take": Side(
         "Faust, `take(1000)`",
         f"{STATE_IS_LOST}; an exception loses the whole batch it was in; no dead letter",
         env="faust",
         command=_script("faust_take.py"),
         most=60_000,
     ),
-    "faust-naive": Side(
+    "faust": Side(
         "Faust, one event at a time",
         f"{STATE_IS_LOST}; an exception loses the event; no dead letter",
         env="faust",
@@ -246,7 +253,7 @@ SIDES: dict[str, Side] = {
     "headrace": HEADRACE,
     **ONE_PROCESS,
     **{
-        f"{name}-x2": replace(side, processes=2, most=2 * side.most)
+        f"{name}_x2": replace(side, processes=2, most=2 * side.most)
         for name, side in ONE_PROCESS.items()
     },
 }

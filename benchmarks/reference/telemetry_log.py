@@ -10,19 +10,19 @@ import numpy as np
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from job import PARTITIONS, events
+from job import PARTITIONS, REFERENCE, Shape, events
 
 TOPICS_S = 30.0
 
 
-async def create(bus: str, *names: str) -> None:
-    """Topics of four partitions."""
+async def create(bus: str, *names: str, partitions: int = PARTITIONS) -> None:
+    """Topics, of four partitions where nothing is said."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bus)
     await admin.start()
     configs = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(8 << 20)}
     try:
         await admin.create_topics(
-            [NewTopic(name, PARTITIONS, 1, topic_configs=configs) for name in names]
+            [NewTopic(name, partitions, 1, topic_configs=configs) for name in names]
         )
     finally:
         await admin.close()
@@ -56,26 +56,28 @@ async def delete(bus: str, *names: str) -> None:
         await admin.close()
 
 
-def partition_of(device: str) -> int:
+def partition_of(device: str, partitions: int = PARTITIONS) -> int:
     """Partition of a device's events, the same for every side."""
-    return int(device[-4:]) % PARTITIONS
+    return int(device.rpartition("-")[2]) % partitions
 
 
-async def fill(bus: str, topic: str, count: int) -> float:
+async def fill(bus: str, topic: str, count: int, shape: Shape = REFERENCE) -> float:
     """Write the log; mean size of its events, bytes."""
-    await create(bus, topic)
-    return await send(bus, topic, events(count)) / count
+    await create(bus, topic, partitions=shape.partitions)
+    return await send(bus, topic, events(count, shape=shape), shape.partitions) / count
 
 
-async def send(bus: str, topic: str, rows: Iterable[tuple[str, bytes]]) -> int:
+async def send(
+    bus: str, topic: str, rows: Iterable[tuple[str, bytes]], partitions: int = PARTITIONS
+) -> int:
     """Write events, acknowledged, each to the partition of its device; how many bytes."""
     producer = AIOKafkaProducer(bootstrap_servers=bus, acks="all", max_batch_size=1 << 18)
     await producer.start()
-    batches = {p: producer.create_batch() for p in range(PARTITIONS)}
+    batches = {p: producer.create_batch() for p in range(partitions)}
     sent, size = [], 0
     for device, value in rows:
         size += len(value)
-        p = partition_of(device)
+        p = partition_of(device, partitions)
         key = device.encode()
         if batches[p].append(key=key, value=value, timestamp=None) is None:
             sent.append(await producer.send_batch(batches[p], topic, partition=p))
@@ -108,15 +110,15 @@ async def await_records(bus: str, topic: str, count: int, patience_s: float) -> 
     return found >= count
 
 
-async def read_scores(bus: str, topic: str, count: int) -> np.ndarray:
+async def read_scores(bus: str, topic: str, count: int, partitions: int = PARTITIONS) -> np.ndarray:
     """float64 (count,): the score of every event, NaN where it has no prediction."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bus, auto_offset_reset="earliest")
     await consumer.start()
-    partitions = [TopicPartition(topic, p) for p in range(PARTITIONS)]
-    consumer.assign(partitions)
-    ends = await consumer.end_offsets(partitions)
+    assigned = [TopicPartition(topic, p) for p in range(partitions)]
+    consumer.assign(assigned)
+    ends = await consumer.end_offsets(assigned)
     scores = np.full(count, np.nan)
-    while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+    while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
         for batch in (await consumer.getmany(timeout_ms=200)).values():
             for record in batch:
                 prediction = orjson.loads(record.value)
@@ -125,11 +127,11 @@ async def read_scores(bus: str, topic: str, count: int) -> np.ndarray:
     return scores
 
 
-async def read_sample(bus: str, topic: str) -> dict[str, object]:
+async def read_sample(bus: str, topic: str, partitions: int = PARTITIONS) -> dict[str, object]:
     """One prediction of the topic, decoded."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bus, auto_offset_reset="earliest")
     await consumer.start()
-    consumer.assign([TopicPartition(topic, p) for p in range(PARTITIONS)])
+    consumer.assign([TopicPartition(topic, p) for p in range(partitions)])
     try:
         record = await consumer.getone()
     finally:

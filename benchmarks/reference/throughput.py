@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from job import PARTITIONS
+from job import REFERENCE, Shape
 from processes import command_line, usage
 from sides import SIDES, Running, Where
 from telemetry_log import create, delete, fill, read_sample, read_scores, wait_for
@@ -81,22 +81,28 @@ async def warm(bus: str, store: str, count: int) -> None:
 
 
 async def run_side(
-    bus: str, store: str, telemetry: str, name: str, run: str, count: int
+    bus: str,
+    store: str,
+    telemetry: str,
+    name: str,
+    run: str,
+    count: int,
+    shape: Shape = REFERENCE,
 ) -> tuple[Result, np.ndarray, object]:
     """One side, once: its figures, its score of every event, the fields of its predictions."""
     side = SIDES[name]
     if not side.makes_topics:
         await create(bus, *side.topics(run))
     with tempfile.TemporaryDirectory() as folder:
-        running = side.start(Where(bus, store, telemetry, run, Path(folder)))
+        running = side.start(Where(bus, store, telemetry, run, Path(folder), shape))
         try:
             result = await watch(bus, running, count)
         except SystemExit as error:
             raise SystemExit(f"{name}: {error}\n{log_of(Path(folder))}") from None
         finally:
             running.stop()
-    sample = await read_sample(bus, running.output)
-    scores = await read_scores(bus, running.output, count)
+    sample = await read_sample(bus, running.output, shape.partitions)
+    scores = await read_scores(bus, running.output, count, shape.partitions)
     await delete(bus, *side.topics(run))
     return result, scores, {field: type(value).__name__ for field, value in sample.items()}
 
@@ -112,7 +118,7 @@ async def watch(bus: str, running: Running, count: int) -> Result:
     consumer = AIOKafkaConsumer(bootstrap_servers=bus)
     await consumer.start()
     partitions = {
-        topic: [TopicPartition(topic, p) for p in range(PARTITIONS)]
+        topic: [TopicPartition(topic, p) for p in range(running.partitions)]
         for topic in (running.output, running.first)
     }
 
@@ -144,7 +150,8 @@ def figures(count: int, seconds: float, cpu_s: float, peaks: dict[int, float]) -
     """One run as figures."""
     processes: dict[str, float] = {}
     for number, (pid, peak) in enumerate(sorted(peaks.items()), 1):
-        processes[stage_of(pid) or f"process {number}"] = round(peak, 1)
+        name = stage_of(pid) or f"process {number}"
+        processes[f"{name} {number}" if name in processes else name] = round(peak, 1)
     return {
         "events_per_s": round(count / seconds),
         "us_cpu_per_event": round(cpu_s / count * 1e6, 2),

@@ -1,6 +1,5 @@
 """The reference benchmark judges its sides as it says; nothing is started here."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +15,6 @@ REPORT = {
     "measured": {"sides": {"at": "2026-11-21T12:00+00:00", "load_before": 0.25}},
     "versions": {"own": {"python": "3.11.7"}},
 }
-
-
-@pytest.fixture
-def reference(monkeypatch):
-    """A way to import the benchmark's modules, which are forgotten again afterwards."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    before = set(sys.modules)
-    yield lambda name: __import__(name)
-    for name in set(sys.modules) - before:
-        if (
-            getattr(sys.modules[name], "__file__", None)
-            and str(FOLDER) in sys.modules[name].__file__
-        ):
-            del sys.modules[name]
 
 
 def test_sides_with_other_scores_end_the_run(reference):
