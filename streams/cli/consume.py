@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -91,7 +90,8 @@ def _json_line(item: Received | SummaryRecord | DeadLetter, raw: bool) -> str:
     fields: dict[str, Any] = msgspec.to_builtins(item)
     if isinstance(item, DeadLetter):
         fields |= {"bytes": len(item.value)}
-        fields["value"] = base64.b64encode(item.value).decode() if raw else None
+        if not raw:
+            fields |= dict.fromkeys(("key", "headers", "value"))
     return json.dumps(fields)
 
 

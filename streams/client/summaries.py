@@ -1,4 +1,4 @@
-"""Readers of the topics beside the predictions: summaries and dead letters."""
+"""Reader of the summaries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.schemas.summary import SummaryRecord
 from headrace.schemas.topics import topics_of
 from headrace.streams.client.bus import Bus
 from headrace.streams.client.clock import wall_clock
-from headrace.streams.client.marks import Marks, NoMarks, SummaryMarks
+from headrace.streams.client.marks import Marks, SummaryMarks
 from headrace.streams.client.topic_reader import TopicReader
 
 
@@ -45,63 +45,6 @@ class Summaries:
             return None
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One record that could not be served.
-
-    Attributes:
-        at: Its own coordinates in the dead-letter topic.
-        code: Why.
-        source: Where it was, ``topic[partition]@offset``.
-        stage: Which stage gave up on it.
-        attempt: How often it was tried.
-        pipeline: Pipeline name and digest.
-        first_seen_ms: Broker time of the original, milliseconds since 1970.
-        value: The original bytes, or their beginning.
-    """
-
-    at: str
-    code: str
-    source: str
-    stage: str
-    attempt: int
-    pipeline: str
-    first_seen_ms: int
-    value: bytes
-
-
-class DeadLetters:
-    """Records of a dead-letter topic (a `Content`); nothing is dropped as a repeat."""
-
-    tail_rows = 0
-
-    def read(self, records: RecordBatch) -> list[DeadLetter | None]:
-        """Each record, None where its headers are not those of a dead letter."""
-        return [self._one(records, row) for row in range(len(records))]
-
-    def arrive(self, rows: Sequence[tuple[DeadLetter, bool]], now_ms: float) -> int:
-        """Nothing is overdue."""
-        return 0
-
-    def marks(self) -> Marks[DeadLetter]:
-        """See `reading.Content.marks`."""
-        return NoMarks()
-
-    def _one(self, records: RecordBatch, row: int) -> DeadLetter | None:
-        headers = dict(records.headers[row]) if records.headers else {}
-        try:
-            text = {name: headers[name].decode() for name in ("code", "source", "stage")}
-            return DeadLetter(
-                at=str(records.source(row)),
-                attempt=int(headers["attempt"]),
-                pipeline=headers["pipeline"].decode(),
-                first_seen_ms=int(headers["first_seen"]),
-                value=records.values[row] or b"",
-                **text,
-            )
-        except (KeyError, ValueError):
-            return None
-
-
 def summaries(
     bus: BusSettings | Mapping[str, Any] | Bus,
     pipeline: Pipeline | str,
@@ -117,17 +60,3 @@ def summaries(
     """
     topic = pipeline if isinstance(pipeline, str) else topics_of(pipeline).summaries.name
     return TopicReader(bus, topic, Summaries(), group=group, start=start, follow=follow, now=now)
-
-
-def dead_letters(
-    bus: BusSettings | Mapping[str, Any] | Bus,
-    pipeline: Pipeline | str,
-    *,
-    group: str | None = None,
-    start: str = "latest",
-    follow: bool = True,
-    now: Callable[[], float] = wall_clock,
-) -> TopicReader[DeadLetter]:
-    """Dead letters of a pipeline: raw content, so it must not leave the site."""
-    topic = pipeline if isinstance(pipeline, str) else topics_of(pipeline).deadletter.name
-    return TopicReader(bus, topic, DeadLetters(), group=group, start=start, follow=follow, now=now)

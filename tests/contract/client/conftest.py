@@ -247,3 +247,9 @@ def world(request: pytest.FixtureRequest) -> World:
 def make_prediction():
     """The function that writes one prediction."""
     return prediction
+
+
+@pytest.fixture(scope="session")
+def make_bus() -> type[MemoryBus]:
+    """Makes buses, for tests that need one for each of many examples."""
+    return MemoryBus
