@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos ci bench lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos ci bench profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -62,6 +62,9 @@ ci: ## what continuous integration runs
 
 bench: $(READY) ## the reference job, every side in turn, on services of its own (ARGS="--parts sides --rounds 1")
 	$(PY) benchmarks/reference $(ARGS)
+
+profile: $(READY) ## where the time of each stage goes (ARGS="--stage serve --rate 20000 --top 25")
+	$(PY) benchmarks/reference/profile_stages.py $(ARGS)
 
 lock: $(READY) ## write the lock files anew (ARGS=--upgrade takes newer versions)
 	sh .ci/lock $(ARGS)

@@ -18,13 +18,14 @@ from document import write_document
 from environments import OWN, prepare
 from latency import latency
 from machine import machine, moment, versions_of
+from profile_cost import stage_cost
 from scaling import POINTS, scaling
 from services import kafka, store
 from sides import EMBEDDED, SIDES
 from standing import at_rest, startup
 from throughput import throughput
 
-PARTS = ("sides", "latency", "startup", "memory", "scaling")
+PARTS = ("sides", "stages", "latency", "startup", "memory", "scaling")
 
 
 async def main() -> None:
@@ -74,6 +75,14 @@ async def run_sides(args: argparse.Namespace) -> dict[str, Any]:
         return await throughput(bus, url, args.sides, rounds=args.rounds, count=args.events)
 
 
+async def run_stages(args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """CPU per event of each of Headrace's stages, alone."""
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(kafka(args.bus))
+        url = await stack.enter_async_context(store(args.store))
+        return await stage_cost(bus, url, events=args.events, rounds=args.rounds)
+
+
 async def run_latency(args: argparse.Namespace) -> dict[str, Any]:
     """Latency of Headrace on both buses, and of the hand-written loop beside it on Kafka."""
     async with AsyncExitStack() as stack:
@@ -114,6 +123,7 @@ async def run_scaling(args: argparse.Namespace) -> dict[str, Any]:
 
 RUN = {
     "sides": run_sides,
+    "stages": run_stages,
     "latency": run_latency,
     "startup": run_startup,
     "memory": run_memory,

@@ -13,6 +13,8 @@ FOLDER = Path("build/bench/envs")
 PINS = Path(__file__).parent / "envs"
 OWN = "own"
 SHARED = ("numpy", "onnxruntime", "orjson", "redis", "hiredis", "aiokafka")
+TOOLS = frozenset({"profile"})
+"""Environments that run no side of the comparison, so need nothing that the sides share."""
 
 
 def python_of(env: str) -> str:
@@ -53,5 +55,7 @@ def versions(env: str) -> dict[str, str]:
 
 
 def _shared_pins(env: str) -> str:
+    if env in TOOLS:
+        return ""
     names = SHARED if env.startswith("faust") else SHARED[:-1]
     return "".join(f"{name}=={version(name)}\n" for name in names)

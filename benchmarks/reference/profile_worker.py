@@ -1,0 +1,55 @@
+"""A worker that can be measured by thread: ``python profile_worker.py STAGE PIPELINE.toml``.
+
+It is `headrace.streams.worker`, started so that the kernel knows its threads by name, as Python
+3.14 arranges by itself, and so that a profiler of the same user may look into it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import runpy
+import sys
+import threading
+from typing import Any
+
+WORKER = "headrace.streams.worker"
+PR_SET_NAME = 15
+PR_SET_PTRACER = 0x59616D61
+ANYBODY = ctypes.c_ulong(-1)
+LONGEST_NAME = 15
+"""The kernel's limit, bytes."""
+
+
+def name_of(thread: threading.Thread) -> str:
+    """The name of a thread, or its class where nobody gave it one; no counter at its end.
+
+    Example:
+        >>> name_of(threading.Thread(name="inference_0"))
+        'inference'
+        >>> name_of(threading.Timer(1.0, print))
+        'Timer'
+    """
+    if thread.name.startswith("Thread-"):
+        return type(thread).__name__
+    name, _, number = thread.name.rpartition("_")
+    return name if name and number.isdigit() else thread.name
+
+
+def tell_kernel(*_: Any) -> None:
+    """Name the calling thread; called once by `threading`, before the thread's own code."""
+    sys.setprofile(None)
+    name = name_of(threading.current_thread()).encode()[:LONGEST_NAME]
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name, 0, 0, 0)
+
+
+def main() -> None:
+    """Run the worker in this process."""
+    ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
+    threading.setprofile(tell_kernel)
+    # This folder has modules of its own names; the worker must not find them.
+    del sys.path[0]
+    runpy.run_module(WORKER, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
