@@ -145,6 +145,9 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             more events is dead.
         dead_letter_min: The share is not looked at before this many events.
         redrive_attempts: An event that was tried this often is not redriven again.
+        stuck_after_s: A partition with records to process and no progress for this long is stuck,
+            seconds; time in which bus or store are away does not count.
+        stuck_restart_s: A worker that is stuck or silent for this long is started again, seconds.
     """
 
     start: str = "latest"
@@ -152,6 +155,8 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     dead_letter_share: Share = 0.5
     dead_letter_min: Count = 1000
     redrive_attempts: Count = 3
+    stuck_after_s: Seconds = 30.0
+    stuck_restart_s: Seconds = 120.0
 
 
 class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -233,6 +238,12 @@ def _check(pipeline: Pipeline) -> None:
                 f"input.attributes.{name}.values, so that nothing else can travel upstream"
             )
     _known("summary.metrics", pipeline.summary.metrics, pipeline.input.metric_names)
+    delivery = pipeline.delivery
+    if delivery.stuck_restart_s < delivery.stuck_after_s:
+        raise ValueError(
+            f"delivery.stuck_restart_s is {delivery.stuck_restart_s:g} s, expected at least "
+            f"stuck_after_s, which is {delivery.stuck_after_s:g} s"
+        )
     registry = pipeline.devices.columns if pipeline.devices else ()
     doubled = set(pipeline.input.attributes).intersection(registry)
     if doubled:

@@ -4,8 +4,9 @@ One frozen tree, from defaults < TOML file < ``HEADRACE_*`` environment. An unkn
 that names the nearest known one. Secrets come from the environment or from files, never from the
 TOML file, and are masked whenever the tree is printed.
 
-Environment names are ``HEADRACE_<SECTION>_<FIELD>``; the section's url is ``HEADRACE_<SECTION>``:
-``HEADRACE_BUS=kafka://broker:9092``, ``HEADRACE_STORE_PASSWORD_FILE=/run/secrets/redis``.
+Environment names are ``HEADRACE_<SECTION>_<FIELD>``; a section's main field is
+``HEADRACE_<SECTION>``: ``HEADRACE_BUS=kafka://broker:9092``, ``HEADRACE_HEALTH=127.0.0.1:8080``,
+``HEADRACE_STORE_PASSWORD_FILE=/run/secrets/redis``.
 """
 
 from __future__ import annotations
@@ -114,6 +115,37 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     data_dir: str | None = None
 
 
+class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The health endpoints of `headrace up`.
+
+    Attributes:
+        address: ``host:port`` to answer on, or ``:port`` for loopback; port 0 takes a free one.
+            None answers nowhere. There is no password: an address that other machines reach
+            shows them topic names, positions and error lines, never content.
+    """
+
+    address: str | None = None
+
+    def place(self) -> tuple[str, int] | None:
+        """Host and port, None where nothing is to answer.
+
+        Raises:
+            SettingsError: no host and port. Fatal.
+
+        Example:
+            >>> HealthSettings(address=":8080").place()
+            ('127.0.0.1', 8080)
+        """
+        if self.address is None:
+            return None
+        host, _, port = self.address.rpartition(":")
+        if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+            raise SettingsError(
+                f"health.address is {self.address!r}, expected host:port such as 127.0.0.1:8080"
+            )
+        return host.strip("[]") or "127.0.0.1", int(port)
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole tree.
 
@@ -121,11 +153,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         bus: The event bus.
         store: The online store.
         worker: Limits of one worker process.
+        health: The health endpoints of `headrace up`.
     """
 
     bus: BusSettings = BusSettings()
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
+    health: HealthSettings = HealthSettings()
 
 
 def load_settings(file: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -158,7 +192,11 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "bus": BusSettings,
     "store": StoreSettings,
     "worker": WorkerSettings,
+    "health": HealthSettings,
 }
+MAIN_FIELD = {"bus": "url", "store": "url", "health": "address"}
+"""The field that ``HEADRACE_<SECTION>`` alone sets."""
+
 # Read elsewhere, and no part of the tree.
 _OTHER = ("HEADRACE_SETTINGS", "HEADRACE_TEST_", "HEADRACE_REQUIRE_", "HEADRACE_INTERNAL_")
 
@@ -171,7 +209,7 @@ def _place(name: str) -> tuple[str, str] | None:
     if section not in _SECTIONS:
         known = [f"HEADRACE_{s.upper()}" for s in _SECTIONS]
         raise SettingsError(f"environment variable {name} is no setting{nearest(name, known)}")
-    field = field or "url"
+    field = field or MAIN_FIELD.get(section, "")
     fields = _SECTIONS[section].__struct_fields__
     if field not in fields:
         raise SettingsError(

@@ -10,6 +10,8 @@ from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
+from headrace.streams.health.site_health import SiteHealth
+from headrace.streams.health.verdict import Limits
 from headrace.streams.jobs import Endpoints, Status
 from headrace.streams.kafka import ensure_topics
 from headrace.streams.local.services import (
@@ -60,6 +62,12 @@ class Site:
         self._stages = tuple(stages)
         self._start = start
         self.supervisor = Supervisor(file, stages, workers=workers, on_status=on_status)
+        limits = Limits(
+            stuck_after_s=pipeline.delivery.stuck_after_s,
+            stuck_restart_s=pipeline.delivery.stuck_restart_s,
+        )
+        self.health = SiteHealth(self.supervisor, limits, pipeline.name)
+        self._watching: asyncio.Task[None] | None = None
         self.bus: RunningBus | None = None
         self.store: RunningStore | None = None
 
@@ -85,10 +93,13 @@ class Site:
             services.cancel()
             await asyncio.gather(failed, services, return_exceptions=True)
         self.supervisor.connect(endpoints)
+        self._watching = asyncio.create_task(self.health.watch(endpoints))
         return endpoints
 
     async def failed(self) -> None:
         """Wait until a worker ends for good, or a local service ends or holds too much memory.
+
+        A worker also ends for good when it is stuck again after it was started again for that.
 
         Raises:
             FatalError: one line.
@@ -96,8 +107,10 @@ class Site:
         services = [service for service in (self.bus, self.store) if service is not None]
         watches = [self.supervisor.failed(), *(service.watch() for service in services)]
         tasks = [asyncio.create_task(watch) for watch in watches]
+        # It never ends by itself, unless with an error that must not go unseen.
+        watching = [self._watching] if self._watching is not None else []
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*tasks, *watching], return_when=asyncio.FIRST_COMPLETED)
             done.pop().result()
         finally:
             for task in tasks:
@@ -106,6 +119,9 @@ class Site:
 
     async def stop(self) -> None:
         """Stop workers, then bus and store; safe at any time, also half-started."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self.supervisor.stop()
         for service in (self.bus, self.store):
             if service is not None:

@@ -24,8 +24,31 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     embedded: bool
 
 
+class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One partition of a worker's share, as its lane sees it.
+
+    Attributes:
+        partition: Partition number of the stage's source topic.
+        position: Next offset to process.
+        lag: Records written and not finished.
+        in_flight: Batches taken and not finished.
+        taken_over: State and position are ours; false while a takeover is under way.
+        step: What the lane has in hand: ``takeover``, ``process``, ``publish``, ``online rows``,
+            ``checkpoint``; None between two batches.
+        step_s: How long that step has taken so far, seconds.
+    """
+
+    partition: int
+    position: int = 0
+    lag: int = 0
+    in_flight: int = 0
+    taken_over: bool = True
+    step: str | None = None
+    step_s: float = 0.0
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's totals, one line on standard output every half second.
+    """A worker's totals and where it is, one line on standard output every half second.
 
     Attributes:
         stage: Stage name.
@@ -41,6 +64,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         rss_mb: Resident memory, MiB.
         cpu_s: CPU time used, seconds.
         cache: Share of rows the cache answered, None while it is off.
+        topic: Its source topic.
+        partitions: Each partition of its share.
         error: Why the worker ends; in its last line only.
     """
 
@@ -57,4 +82,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     rss_mb: float = 0.0
     cpu_s: float = 0.0
     cache: float | None = None
+    topic: str = ""
+    partitions: tuple[PartitionStatus, ...] = ()
     error: str | None = None

@@ -25,6 +25,8 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 # A worker that ran this long had recovered: its next crash starts the pauses anew.
 HEALTHY_S = 60.0
+# A status line tells of every partition, in about 130 bytes each.
+LONGEST_LINE_BYTES = 4 << 20
 # Above the worker's own deadline for open batches, below the 30 s a platform commonly grants.
 KILL_AFTER_S = 20.0
 
@@ -39,6 +41,7 @@ class Worker:
         status: Its last status line.
         process: The running process.
         restarts: How often it was started again.
+        ending: Why it was told to end, to be started again; None unless it was.
     """
 
     name: str
@@ -46,7 +49,18 @@ class Worker:
     status: Status | None = None
     process: asyncio.subprocess.Process | None = None
     restarts: int = 0
+    ending: str | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def stage(self) -> str:
+        """Its stage."""
+        return self.command[3]
+
+    @property
+    def running(self) -> bool:
+        """Its process was started and has not ended."""
+        return self.process is not None and self.process.returncode is None
 
 
 class Supervisor:
@@ -109,6 +123,37 @@ class Supervisor:
                 await self._failed
             await asyncio.sleep(0.02)
 
+    def restart(self, worker: Worker, why: str) -> None:
+        """End a worker and start it again: told to end first, killed after `KILL_AFTER_S`.
+
+        Told so, it finishes what it can and leaves its group, and other workers take its partitions
+        at once rather than after the session's timeout. Nothing is lost either way.
+
+        Args:
+            worker: One of ours.
+            why: One line for the log.
+        """
+        if worker.ending is None and worker.running and not self._stopping:
+            worker.ending = why
+            worker.tasks.append(asyncio.create_task(self._end(worker)))
+
+    def give_up(self, error: FatalError) -> None:
+        """Make `failed` raise; the first error wins."""
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _end(self, worker: Worker) -> None:
+        process = worker.process
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), KILL_AFTER_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
     async def stop(self) -> None:
         """End every worker in order: input closed, batches in hand finished, then killed."""
         self._stopping = True
@@ -137,13 +182,14 @@ class Supervisor:
         while not self._stopping:
             began = loop.time()
             code, why = await self._run(worker)
+            asked, worker.ending = worker.ending, None
             if self._stopping:
                 return
-            if code in (0, EXIT_FATAL):
-                if not self._failed.done():
-                    why = why or f"it ended with code {code} before it was told to"
-                    self._failed.set_exception(FatalError(f"worker {worker.name}: {why}"))
+            if code == EXIT_FATAL or (code == 0 and asked is None):
+                why = why or f"it ended with code {code} before it was told to"
+                self.give_up(FatalError(f"worker {worker.name}: {why}"))
                 return
+            why = asked or why
             pause_s = FIRST_PAUSE_S if loop.time() - began > HEALTHY_S else pause_s
             log.error(
                 "worker %s ended with code %d and is started again in %.1f s: %s",
@@ -161,6 +207,7 @@ class Supervisor:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE_BYTES,
             start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )

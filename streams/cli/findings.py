@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from headrace.schemas.errors import HeadraceError
-from headrace.schemas.settings import Settings
+from headrace.schemas.settings import MAIN_FIELD, Settings
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -93,7 +93,7 @@ def setting_values(settings: Settings, file: Path | None) -> Iterator[Finding]:
 
 def _origin(section: str, field: str, written: dict[str, Any], file: Path | None) -> str:
     names = [f"HEADRACE_{section}_{field}".upper()]
-    names += [f"HEADRACE_{section}".upper()] if field == "url" else []
+    names += [f"HEADRACE_{section}".upper()] if MAIN_FIELD.get(section) == field else []
     for name in names:
         if name in os.environ:
             return name

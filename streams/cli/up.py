@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import click
+import msgspec
 
 from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.assembly import Site
 from headrace.streams.cli.context import load, pipeline_file, until_signal
+from headrace.streams.health.server import HealthServer
 from headrace.streams.jobs import STAGES, Status
 
 LINE_EVERY_S = 5.0
@@ -38,18 +39,23 @@ def up(pipeline: str, stages: str, workers: int, start: str | None, as_json: boo
 async def _run(
     file: Path, stages: list[str], workers: int, start: str | None, *, as_json: bool
 ) -> None:
-    pipeline = load_pipeline(file)
+    pipeline, settings = load_pipeline(file), load()
+    place = settings.health.place()
     latest: dict[str, Status] = {}
     site = Site(
         file,
         pipeline,
-        load(),
+        settings,
         stages=stages,
         workers=workers,
         start=start,
         on_status=lambda status: latest.__setitem__(status.stage, status),
     )
+    health = HealthServer(site.health)
     try:
+        if place is not None:
+            # Before the services: a probe learns that they are what is waited for.
+            click.echo(f"health: {await health.start(*place)}/healthz")
         endpoints = await site.start()
         click.echo(f"export HEADRACE_BUS={endpoints.bus.url} HEADRACE_STORE={endpoints.store.url}")
         failing = asyncio.create_task(site.failed())
@@ -63,6 +69,7 @@ async def _run(
         failing.cancel()
     finally:
         await site.stop()
+        await health.stop()
 
 
 async def _show(site: Site, latest: dict[str, Status], *, as_json: bool) -> None:
@@ -71,11 +78,7 @@ async def _show(site: Site, latest: dict[str, Status], *, as_json: bool) -> None
     while True:
         await asyncio.sleep(LINE_EVERY_S)
         for status in latest.values():
-            click.echo(json.dumps(_facts(status)) if as_json else _line(status))
-
-
-def _facts(status: Status) -> dict[str, object]:
-    return {name: getattr(status, name) for name in status.__struct_fields__}
+            click.echo(msgspec.json.encode(status).decode() if as_json else _line(status))
 
 
 def _line(status: Status) -> str:

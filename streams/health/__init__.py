@@ -1,0 +1,1 @@
+"""Health: a watchdog over the stages, what they depend on, and endpoints that tell of both."""

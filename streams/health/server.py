@@ -1,0 +1,108 @@
+"""`/livez`, `/readyz` and `/healthz` over HTTP/1.1: GET only, one answer per connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import msgspec
+
+from headrace.schemas.errors import SettingsError
+
+REQUEST_S = 5.0
+"""Longest time for a whole request: one that says nothing holds no connection open."""
+
+MOST_OPEN = 64
+
+
+class Answers(Protocol):
+    """Who knows."""
+
+    def not_live(self) -> Sequence[str]:
+        """Why it should be started again; empty where it should not."""
+
+    def not_ready(self) -> Sequence[str]:
+        """What keeps it from working; empty where nothing does."""
+
+    def facts(self) -> dict[str, Any]:
+        """Everything, ready to become JSON."""
+
+
+class HealthServer:
+    """Answers probes from the event loop whose health they ask for.
+
+    Args:
+        answers: Who knows.
+    """
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._server: asyncio.Server | None = None
+        self._open = 0
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen, and return the URL.
+
+        Raises:
+            SettingsError: nobody can listen there. Fatal.
+        """
+        try:
+            self._server = await asyncio.start_server(self._serve, host, port, limit=8192)
+        except OSError as error:
+            raise SettingsError(
+                f"listening on {host}:{port} for health probes failed: {error.strerror}; "
+                f"set HEADRACE_HEALTH to a free address of this machine"
+            ) from error
+        name = f"[{host}]" if ":" in host else host
+        return f"http://{name}:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """Stop listening; harmless when it does not."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        try:
+            # A flood gets no answers rather than this loop's time.
+            if self._open <= MOST_OPEN:
+                async with asyncio.timeout(REQUEST_S):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(self._answer(head.split(b"\r\n", 1)[0]))
+                    await writer.drain()
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+            return
+        finally:
+            self._open -= 1
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    def _answer(self, line: bytes) -> bytes:
+        method, _, rest = line.decode("latin-1").partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if method != "GET":
+            return _response(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET\n", "text/plain")
+        if path == "/healthz":
+            return _response(HTTPStatus.OK, _json(self._answers.facts()), "application/json")
+        if path not in ("/livez", "/readyz"):
+            what = b"expected /livez, /readyz or /healthz\n"
+            return _response(HTTPStatus.NOT_FOUND, what, "text/plain")
+        why = self._answers.not_live() if path == "/livez" else self._answers.not_ready()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
+        return _response(status, "".join(f"{w}\n" for w in why or ["ok"]).encode(), "text/plain")
+
+
+def _json(facts: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(facts) + b"\n"
+
+
+def _response(status: HTTPStatus, body: bytes, kind: str) -> bytes:
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -1,0 +1,192 @@
+"""The health of everything that one `up` runs: workers watched, bus and store asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.schemas.errors import FatalError
+from headrace.streams.health.announce import Announcer
+from headrace.streams.health.budget import MOST, WITHIN_S, RestartBudget
+from headrace.streams.health.dependencies import Dependencies
+from headrace.streams.health.verdict import Kind, Limits, Verdict
+from headrace.streams.health.watchdog import Watchdog
+from headrace.streams.jobs import Endpoints, Status
+from headrace.streams.supervisor import Supervisor, Worker
+
+log = logging.getLogger("headrace.health")
+
+LOOK_S = 0.5
+# The first prediction comes before the first question to bus and store.
+SETTLE_S = 5.0
+STARTING = Verdict(Kind.STARTING)
+
+
+@dataclass(slots=True)
+class Watched:
+    """One worker over all its lives.
+
+    Attributes:
+        worker: The worker.
+        watchdog: Of this life.
+        announcer: What was said of it.
+        budget: How often it may be started again.
+        life: Number of this life.
+        seen: The last status line looked at.
+        verdict: How it is.
+    """
+
+    worker: Worker
+    watchdog: Watchdog
+    announcer: Announcer
+    budget: RestartBudget = field(default_factory=RestartBudget)
+    life: int = 0
+    seen: Status | None = None
+    verdict: Verdict = STARTING
+
+
+class SiteHealth:
+    """Judges every worker twice a second, starts those again that are stuck, and answers probes.
+
+    Args:
+        supervisor: Whose workers.
+        limits: When a worker is stuck.
+        pipeline: Pipeline name.
+    """
+
+    def __init__(self, supervisor: Supervisor, limits: Limits, pipeline: str) -> None:
+        self._supervisor = supervisor
+        self._limits = limits
+        self._pipeline = pipeline
+        self._dependencies = Dependencies()
+        self._watched = [
+            Watched(worker, Watchdog(worker.name, limits), Announcer(worker.name))
+            for worker in supervisor.workers
+        ]
+
+    async def watch(self, endpoints: Endpoints) -> None:
+        """Watch until cancelled.
+
+        Args:
+            endpoints: Where bus and store are.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_on())
+            group.create_task(self._ask_on(endpoints))
+
+    async def _look_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            for watched in self._watched:
+                self._look(watched, loop.time())
+            await asyncio.sleep(LOOK_S)
+
+    async def _ask_on(self, endpoints: Endpoints) -> None:
+        with suppress(TimeoutError, FatalError):
+            await asyncio.wait_for(self._supervisor.ready(), SETTLE_S)
+        await self._dependencies.watch(endpoints, self._pipeline)
+
+    def _look(self, watched: Watched, now_s: float) -> None:
+        """One worker, now."""
+        worker = watched.worker
+        if worker.restarts != watched.life:
+            watched.life = worker.restarts
+            watched.watchdog = Watchdog(worker.name, self._limits)
+        if not worker.running:
+            watched.verdict = STARTING
+            return
+        new = worker.status if worker.status is not watched.seen else None
+        watched.seen = worker.status
+        watched.verdict = watched.watchdog.observe(now_s, new, away=self._dependencies.away)
+        if worker.ending is not None:
+            return
+        if (line := watched.announcer.line(now_s, watched.verdict)) is not None:
+            log.warning("%s", line)
+        if watched.verdict.restart:
+            self._start_again(watched, now_s)
+
+    def _start_again(self, watched: Watched, now_s: float) -> None:
+        line = watched.verdict.line
+        if watched.budget.spend(now_s):
+            self._supervisor.restart(watched.worker, line)
+            return
+        self._supervisor.give_up(
+            FatalError(
+                f"worker {watched.worker.name} was started again {MOST} times within "
+                f"{WITHIN_S / 60:g} min and does not get on: {line}; mend what that step needs, "
+                f"then start again"
+            )
+        )
+
+    # --- what the endpoints tell ----------------------------------------------------------------
+
+    def not_live(self) -> list[str]:
+        """Why this process or a worker is not alive, one line each; empty where all are."""
+        dead = (Kind.STUCK, Kind.SILENT)
+        return [w.verdict.line for w in self._watched if w.verdict.kind in dead]
+
+    def not_ready(self) -> list[str]:
+        """What keeps this site from working on new input, one line each; empty where nothing."""
+        lines = [f"{name}: {why}" for name, why in self._dependencies.trouble.items() if why]
+        for watched in self._watched:
+            lines += _unready(watched)
+        return lines
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that is known, without content: ready to become JSON."""
+        return {
+            "pipeline": self._pipeline,
+            "live": not self.not_live(),
+            "ready": not self.not_ready(),
+            "reasons": self.not_ready(),
+            "bus": self._dependencies.trouble["bus"] or "answers",
+            "store": self._dependencies.trouble["store"] or "answers",
+            "workers": [_facts(watched) for watched in self._watched],
+        }
+
+
+def _unready(watched: Watched) -> list[str]:
+    """What keeps one worker from working on new input."""
+    worker, status = watched.worker, watched.worker.status
+    if not worker.running:
+        return [f"{worker.name} is not running; it is started again"]
+    if worker.ending is not None:
+        return [f"{worker.name} is being started again: {worker.ending}"]
+    if status is None and worker.stage == "serve":
+        return [f"model: {worker.name} is loading and checking it"]
+    if status is None:
+        return [f"{worker.name} is starting"]
+    if watched.verdict.kind in (Kind.STUCK, Kind.SILENT, Kind.WAITING):
+        return [watched.verdict.line]
+    taking = [p.partition for p in status.partitions if not p.taken_over]
+    if taking:
+        return [f"takeover of {status.topic}[{number}] by {worker.name}" for number in taking]
+    if not status.ready:
+        return [f"takeover: {worker.name} has not got its share of the group yet"]
+    return []
+
+
+def _facts(watched: Watched) -> dict[str, Any]:
+    """One worker; each partition with how long it has not got on."""
+    worker, status, verdict = watched.worker, watched.worker.status, watched.verdict
+    return {
+        "worker": worker.name,
+        "stage": worker.stage,
+        "running": worker.running,
+        "restarts": worker.restarts,
+        "verdict": verdict.kind,
+        "why": verdict.line,
+        "ready": status is not None and status.ready,
+        "lag": status.lag if status else None,
+        "topic": status.topic if status else None,
+        "partitions": [
+            {
+                **{name: getattr(part, name) for name in part.__struct_fields__},
+                "still_s": round(watched.watchdog.still_s(part.partition), 1),
+            }
+            for part in (status.partitions if status else ())
+        ],
+    }
