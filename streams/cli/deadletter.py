@@ -22,13 +22,12 @@ from headrace.streams.cli.running import run
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.deadletters import (
     DeadLetter,
-    DeadLetters,
     Wanted,
+    read_letter,
     redriven,
     selected,
 )
 from headrace.streams.client.redrive import Redrive
-from headrace.streams.kafka import client_options, log_range, read_one
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -147,14 +146,11 @@ def _place(text: str, topic: str) -> Source:
 
 
 async def _read(bus: BusSettings, at: Source) -> DeadLetter:
-    options = client_options(bus)
-    begin, end = await log_range(options, at.topic, at.partition)
-    found = await read_one(options, at.topic, at.partition, at.offset)
-    letter = None if found is None else DeadLetters().read(found)[0]
+    letter = await read_letter(bus, at)
     if letter is None:
         raise TopicError(
-            f"looking for dead letter {at} found none there, the log holds {begin} up to {end}; "
-            f"see what there is with: headrace deadletter list"
+            f"looking for dead letter {at} found none there; see what there is with: "
+            f"headrace deadletter list"
         )
     return letter
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +15,17 @@ from headrace.schemas.errors import Source
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import BusSettings
 from headrace.schemas.topics import topics_of
-from headrace.streams.client.bus import Bus
+from headrace.streams.client.bus import Bus, Start
 from headrace.streams.client.clock import wall_clock
+from headrace.streams.client.connect import bus_of
 from headrace.streams.client.marks import Marks, NoMarks
 from headrace.streams.client.topic_reader import TopicReader
 
 BATCH_ROWS = 500
 """Most dead letters in hand at once: what an interrupted redrive can repeat."""
+
+PATIENCE_S = 2.0
+"""Longest wait for one record that may not be there."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +79,22 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     def origin(self) -> Source:
         """Coordinates of the record it was."""
         return parse_source(self.source)
+
+
+class _Seeks:
+    """Reads from one record on (a `bus.Owner`); of other partitions only what is yet to come."""
+
+    def __init__(self, at: Source) -> None:
+        self._at = at
+
+    async def assigned(self, starts: Mapping[int, Start]) -> Mapping[int, int]:
+        """See `Owner.assigned`."""
+        latest = {partition: start.position.offset for partition, start in starts.items()}
+        here = {self._at.partition: self._at.offset} if self._at.partition in starts else {}
+        return latest | here
+
+    async def revoked(self, partitions: Set[int]) -> None:
+        """Nothing is committed."""
 
 
 class DeadLetters:
@@ -172,6 +192,25 @@ def dead_letters(
         max_rows=max_rows,
         now=now,
     )
+
+
+async def read_letter(bus: BusSettings | Mapping[str, Any] | Bus, at: Source) -> DeadLetter | None:
+    """The dead letter at these coordinates; None where there is none.
+
+    Raises:
+        BusUnavailableError: retryable; TopicError, BusRefusedError: fatal.
+    """
+    reader = bus_of(bus).reader(at.topic, group=None, start="latest")
+    await reader.start(_Seeks(at))
+    try:
+        # Not by the log's end, which the embedded bus names too low.
+        while batches := await reader.fetch(max_rows=1, timeout_s=PATIENCE_S):
+            for records in batches:
+                if records.partition == at.partition:
+                    return DeadLetters().read(records)[0] if records.first == at.offset else None
+    finally:
+        await reader.stop()
+    return None
 
 
 async def redriven(

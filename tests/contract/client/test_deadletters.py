@@ -10,7 +10,7 @@ from contextlib import aclosing
 import msgspec
 import pytest
 from fakes.serve_world import pipeline
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.schemas.deadletter import deadletter_headers, deadletter_value, tried
@@ -23,6 +23,7 @@ from headrace.streams.client.deadletters import (
     DeadLetter,
     Wanted,
     dead_letters,
+    read_letter,
     redriven,
     selected,
 )
@@ -81,6 +82,12 @@ class Place:
         return tally
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A bus in memory has answered at once, or has nothing."""
+    monkeypatch.setattr("headrace.streams.client.topic_reader.WAIT_S", 0.001)
+
+
 @pytest.fixture
 def place(memory_bus) -> Place:
     """An empty one."""
@@ -122,7 +129,9 @@ RUNS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(letters=LETTERS, runs=RUNS)
 def test_any_runs_put_back_each_once_and_in_order(letters, runs, make_bus):
     """Whatever filters, limits and dry runs come first: in the end each is there once."""
@@ -307,6 +316,18 @@ async def test_a_letter_is_shown_whole_and_harmless(place):
     assert "h: \\xff" in text
     assert "model       9f2c" in text
     assert "\x1b" not in text
+
+
+async def test_one_letter_is_read_by_its_coordinates(place, monkeypatch):
+    """Exactly the record named; none where the log holds none, or another partition does."""
+    monkeypatch.setattr("headrace.streams.client.deadletters.PATIENCE_S", 0.01)
+    await place.die(*[letter(n) for n in range(5)], partition=1)
+    found = await read_letter(place.bus, Source(DEAD, 1, 3))
+
+    assert found is not None
+    assert (found.at, found.value) == (f"{DEAD}[1]@3", letter(3)[1])
+    absent = [Source(DEAD, 1, 5), Source(DEAD, 0, 3), Source(DEAD, 7, 3)]
+    assert [await read_letter(place.bus, at) for at in absent] == [None] * 3
 
 
 async def test_a_mark_is_a_record_of_the_same_contract(place):
