@@ -13,7 +13,14 @@ from pathlib import Path
 from job import DEVICES, events
 from profile_cost import unique
 from profile_sampler import Sampler
-from profile_stage import LOOK_S, PATIENCE_S, StageProcess, StageRun, make_topics
+from profile_stage import (
+    LOOK_S,
+    PATIENCE_S,
+    StageProcess,
+    StageRun,
+    make_topics,
+    sampled,
+)
 from profile_threads import cpu_by_thread, spent
 from sides import Where
 from telemetry_log import create, delete, send
@@ -53,14 +60,14 @@ async def run_at_rate(
             await send(bus, telemetry, events(DEVICES))
             await _through(processes, DEVICES)
             plain = await _stretch(bus, telemetry, processes, rate, seconds, DEVICES)
-            sampled = await _sampled_stretch(
+            looked = await _sampled_stretch(
                 bus, telemetry, processes, rate, seconds, samples=samples, hz=hz
             )
         finally:
             for process in processes:
                 process.stop()
         await delete(bus, telemetry, *(t.name for t in topics_of(pipeline).all() if t.ours))
-    return {stage: (plain[stage], sampled[stage]) for stage in STAGES}
+    return {stage: (plain[stage], looked[stage]) for stage in STAGES}
 
 
 async def _sampled_stretch(
@@ -83,12 +90,10 @@ async def _sampled_stretch(
         for sampler in samplers.values():
             await sampler.start()
         found = await _stretch(bus, telemetry, processes, rate, seconds, first)
-        for stage, run in found.items():
-            run.stacks.extend(samplers[stage].stop())
+        return {stage: sampled(run, samplers[stage]) for stage, run in found.items()}
     finally:
         for sampler in samplers.values():
             sampler.kill()
-    return found
 
 
 async def _stretch(

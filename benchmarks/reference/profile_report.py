@@ -40,6 +40,7 @@ def figures(plain: StageRun, sampled: StageRun, *, top: int) -> Figures:
         "parts": {name: round(cost, 4) for name, cost in in_order(plain.stage, parts)},
         "functions": {name: round(cost, 4) for name, cost in most},
         "samples": sum(stack.samples for stack in sampled.stacks),
+        "unread": sampled.unread,
         "sampled_us_cpu_per_event": round(sampled.us_per_event, 2),
     }
 
@@ -54,7 +55,7 @@ def text(title: str, found: Figures) -> str:
     lines = [
         f"{title}: {found['events_per_s']:,} events/s, {whole:.2f} µs CPU per event "
         f"(user {found['us_user']:.2f}, system {found['us_system']:.2f}; {found['events']:,} "
-        f"events; shares of {found['samples']:,} samples)",
+        f"events; shares of {found['samples']:,} samples, {found['unread']:,} more unread)",
         *_table("thread", whole, threads),
         *_table("part", whole, [(*row, "") for row in found["parts"].items()]),
         *_table("function, itself", whole, [(*row, "") for row in found["functions"].items()]),

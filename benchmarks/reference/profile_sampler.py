@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 import time
@@ -16,21 +17,25 @@ ENV = "profile"
 ATTACH_S = 20.0
 LOOK_S = 0.005
 STARTED = "Sampling process"
+UNREAD = re.compile(r"Errors: (?P<count>\d+)")
 
 
 class Sampler:
     """Samples the stacks of every thread that is not waiting.
 
     The process is not stopped for a look: that would wake each thread that waits, which then looks
-    busy, and on a full machine doubles the time of the run. So now and then a stack is read while
-    it changes, and is one of neither moment: a few in a thousand. Still the profiler needs its part
-    of the cores: take shares from here, times from a run without it.
+    busy, and on a full machine doubles the time of the run. So a stack may change while it is read:
+    one or two in a hundred cannot be read and are counted in `unread`, a few are of neither moment.
+    Still the profiler needs its part of the cores: take shares from here, times from a run without.
 
     Args:
         pid: The process.
         out: Where its collapsed stacks go, with line numbers; flame graph viewers read them.
         hz: Samples per second.
     """
+
+    unread = 0
+    """Looks of a finished run that gave nothing."""
 
     def __init__(self, pid: int, out: Path, *, hz: int) -> None:
         prepare([ENV])
@@ -68,6 +73,8 @@ class Sampler:
         process.send_signal(signal.SIGINT)
         if process.wait() or not self._out.is_file():
             raise SystemExit(self._refusal())
+        said = UNREAD.search(self._log.read_text("utf-8", "replace"))
+        self.unread = int(said["count"]) if said else 0
         return list(parse_collapsed(self._out.read_text("utf-8"), self._names))
 
     def kill(self) -> None:

@@ -48,6 +48,7 @@ class StageRun:
         seconds: In what time.
         cpu: CPU time by thread.
         stacks: Its samples; empty where none were taken.
+        unread: Looks that gave none.
     """
 
     stage: str
@@ -55,6 +56,7 @@ class StageRun:
     seconds: float
     cpu: dict[str, Cpu]
     stacks: list[Stack] = field(default_factory=list)
+    unread: int = 0
 
     @property
     def events_per_s(self) -> float:
@@ -200,6 +202,12 @@ async def run_stage(
     return replace(run, events=count - early)
 
 
+def sampled(run: StageRun, sampler: Sampler) -> StageRun:
+    """A run that is over, with its samples."""
+    stacks = sampler.stop()
+    return replace(run, stacks=stacks, unread=sampler.unread)
+
+
 def output_of(stage: str, pipeline: Pipeline) -> str:
     """The topic that every event of a stage ends in."""
     topics = topics_of(pipeline)
@@ -254,8 +262,8 @@ async def _watched(
         if not done:
             await asyncio.sleep(LOOK_S)
     cpu = spent(before, cpu_by_thread(process.pid))
-    stacks = [] if sampler is None else sampler.stop()
-    return first, StageRun(process.stage, count, last - began, cpu, stacks)
+    run = StageRun(process.stage, count, last - began, cpu)
+    return first, run if sampler is None else sampled(run, sampler)
 
 
 def _bus(where: Where) -> BusSettings:

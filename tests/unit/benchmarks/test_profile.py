@@ -222,6 +222,7 @@ signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 print("py-spy> Sampling process 500 times a second.", flush=True)
 signal.sigwait([signal.SIGINT])
 open(out, "w").write({FINDS!r} % pid)
+print("py-spy> Wrote raw flamegraph data. Samples: 5 Errors: 2")
 """
 REFUSES = "#!/bin/sh\necho 'Error: Permission Denied'\nexit 1\n"
 
