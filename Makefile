@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos ci bench profile lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos ci bench bench-gate scale profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -21,7 +21,7 @@ $(READY): pyproject.toml .ci/setup .ci/requirements.txt .ci/requirements-uv.txt
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | while IFS=: read -r name what; do \
-		printf '  %-10s%s\n' "$$name" "$$what"; done
+		printf '  %-12s%s\n' "$$name" "$$what"; done
 
 setup: $(READY) ## build .venv with the locked packages (PYTHON=<path> names the interpreter)
 
@@ -62,6 +62,17 @@ ci: ## what continuous integration runs
 
 bench: $(READY) ## the reference job, every side in turn, on services of its own (ARGS="--parts sides --rounds 1")
 	$(PY) benchmarks/reference $(ARGS)
+
+# Ratios of a short run, which is as long as the committed one was.
+GATE := --parts sides latency --sides headrace handwritten bytewax quix faust_take faust \
+	--rounds 3 --events 300000 --rates 5000 20000 --seconds 5
+
+bench-gate: $(READY) ## a short run of it; fails where a ratio fell by more than 20 % (ARGS=--accept commits)
+	$(PY) benchmarks/reference $(GATE) --out build/bench/gate.json --doc build/bench/gate.md
+	$(PY) benchmarks/reference/gate.py build/bench/gate.json $(ARGS)
+
+scale: $(READY) ## how it grows with devices, partitions and so on (ARGS="--points devices --quick")
+	$(PY) benchmarks/reference --parts scaling $(ARGS)
 
 profile: $(READY) ## where the time of each stage goes (ARGS="--stage serve --rate 20000 --top 25")
 	$(PY) benchmarks/reference/profile_stages.py $(ARGS)

@@ -1,7 +1,7 @@
 """The reference job, every side in turn: ``python benchmarks/reference`` (``make bench``).
 
 Without --bus and --store it starts an Apache Kafka and a store of its own and ends them. Writes a
-JSON report and, from that report, the tables of ``docs/benchmarks.md``.
+JSON report and, from that report, the tables and figures of ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import argparse
 import asyncio
 import json
 import logging
+import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from document import write_document
-from environments import OWN, prepare
+from environments import OWN, prepare, python_of
 from latency import latency
 from machine import machine, moment, versions_of
 from profile_cost import stage_cost
@@ -43,7 +44,16 @@ async def main() -> None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     args.doc.write_text(write_document(report), "utf-8")
-    print(f"wrote {args.out} and {args.doc}")
+    figures = draw(args.out, args.doc.with_name("benchmarks"))
+    print(f"wrote {args.out}, {args.doc} and {figures}")
+
+
+def draw(report: Path, folder: Path) -> Path:
+    """The figures of the page, in an environment of their own; their folder."""
+    prepare({"plots"})
+    script = str(Path(__file__).with_name("plots.py"))
+    subprocess.run([python_of("plots"), script, str(report), str(folder)], check=True)
+    return folder
 
 
 def arguments() -> argparse.Namespace:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from plots_series import DIMENSIONS, short
+from quiet import disturbed
+from targets import latency_verdicts, memory_verdict, ratio_verdict, start_verdict
+
 HEAD = """# Benchmarks
 
 Written by `make bench` from its JSON report; change the benchmark, not this page.
@@ -24,21 +28,47 @@ process had its prediction. The sender keeps its rate whatever happens behind it
 for 5 ms, Kafka's default; a queue that builds up is in the figures, also one at the sender, whose
 longest is the column of its own. The first 2 s do not count. Cores are those the side kept busy.
 """
+TARGETS = """The budgets of the design, beside what was measured. A ratio is Headrace's throughput
+over that of the side as one process.
+"""
+STAGES = """One stage alone at full speed, on a log that is already there, without a profiler; CPU
+of its process, in user and kernel mode, and of each of its threads. `make profile` says where it
+goes.
+"""
+SCALING = """The reference job with one value changed, one run each on a log of its own; logs are
+shorter than above, so figures are a little lower. More metrics also make an event longer. At
+1,000,000 devices most events are the first of their device. Memory is that of all processes
+together. A sample of each point's scores equals plain numpy's.
+"""
+AGAIN = """## Again
+
+`make bench` measures all of it, `make scale` the scaling alone, `make bench ARGS=--parts` nothing:
+it writes this page and its figures anew. `make bench-gate` makes a short run and fails where a
+ratio of throughput, CPU or latency to another side fell by more than 20 % below the one in
+`benchmarks/reference/committed.json`; on a quiet machine `ARGS=--accept` commits those of the run.
+"""
+PLOTS = {
+    "sides": ("throughput", "Events per second of every side on a logarithmic axis"),
+    "latency": (
+        "latency",
+        "Latency percentiles in milliseconds over the rate, a line for each side",
+    ),
+    "scaling": (
+        "scaling",
+        "Events per second, CPU per event and memory, over each dimension of the job",
+    ),
+}
+"""File of each part's figure in the page's folder, and what it shows; `plots.py` draws them."""
 
 
 def write_document(report: dict[str, Any]) -> str:
     """The page."""
-    parts = [HEAD, _machine(report)]
-    if "sides" in report:
-        parts.append(_sides(report["sides"]))
-    if "latency" in report:
-        parts.append(_latency(report["latency"]))
-    if "startup" in report:
-        parts.append(_startup(report["startup"]))
-    if "memory" in report:
-        parts.append(_memory(report["memory"], report.get("sides", {})))
-    parts.append(_versions(report["versions"]))
-    return "\n".join(parts)
+    parts = [HEAD, _machine(report), _targets(report)]
+    for part, section in SECTIONS.items():
+        if part in report:
+            parts.append(section(report))
+    parts += [_versions(report["versions"]), AGAIN]
+    return "\n".join(part for part in parts if part)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -52,19 +82,52 @@ def _machine(report: dict[str, Any]) -> str:
     return (
         f"Measured on {found['cores']} cores ({found['processor']}), {found['memory_gb']} GB, "
         f"{found['system']}; bus, store, sides and observer share them. One-minute load before "
-        f"each part: {_moments(report['measured'])}.\n"
+        f"each part: {_moments(report['measured'])}.{_caution(report)}\n"
     )
+
+
+def _caution(report: dict[str, Any]) -> str:
+    parts = disturbed(report["measured"], SECTIONS)
+    if not parts:
+        return ""
+    return f" **It was not quiet before {', '.join(parts)}: do not quote these figures.**"
 
 
 def _moments(measured: dict[str, Any]) -> str:
     return ", ".join(f"{part} {m['load_before']:.1f} ({m['at']})" for part, m in measured.items())
 
 
-def _sides(sides: dict[str, Any]) -> str:
+def _plot(part: str) -> str:
+    """The figure of a part, with its words for who cannot see it."""
+    name, shown = PLOTS[part]
+    return f"![{shown}; the numbers are in the table](benchmarks/{name}.svg)\n"
+
+
+def _targets(report: dict[str, Any]) -> str:
+    """Every budget that this report can judge."""
+    sides, memory = report.get("sides", {}), report.get("memory", {})
+    load = sides.get("headrace", {}).get("processes_mb", {})
+    verdicts = [
+        *[ratio_verdict(sides, name) for name in sides],
+        *latency_verdicts(report.get("latency", {})).values(),
+        *[
+            start_verdict(bus, found["first_prediction_s"])
+            for bus, found in report.get("startup", {}).items()
+        ],
+        *[memory_verdict(process, load.get(process)) for process in memory],
+    ]
+    rows = [[v.what, f"{v.found:,.1f}", v.said()] for v in verdicts if v is not None]
+    head = ["budget", "found", "target"]
+    return f"## Targets\n\n{TARGETS}\n{table(head, rows)}" if rows else ""
+
+
+def _sides(report: dict[str, Any]) -> str:
+    sides = report["sides"]
     base = sides.get("headrace", {}).get("events_per_s")
     rows = []
-    for side in sorted(sides.values(), key=lambda s: -s["events_per_s"]):
+    for name, side in sorted(sides.items(), key=lambda item: -item[1]["events_per_s"]):
         ratio = f"{base / side['events_per_s']:.1f}" if base else "-"
+        verdict = ratio_verdict(sides, name)
         rows.append(
             [
                 side["title"],
@@ -72,19 +135,22 @@ def _sides(sides: dict[str, Any]) -> str:
                 f"{side['events_per_s']:,.0f}",
                 f"{min(side['rounds']):,} to {max(side['rounds']):,}",
                 ratio,
+                verdict.said() if verdict else "-",
                 f"{side['us_cpu_per_event']:.1f}",
                 f"{side['rss_mb']:.0f}",
                 f"{side['events']:,}",
             ]
         )
     head = ["side", "processes", "events/s", "lowest to highest", "Headrace is × faster",
-            "µs CPU per event", "memory, MB", "events"]  # fmt: skip
+            "target", "µs CPU per event", "memory, MB", "events"]  # fmt: skip
     lost_by = {side["title"]: side["not_given"] for side in sides.values()}
     lost = "".join(f"- **{title}**: {lost}.\n" for title, lost in lost_by.items())
-    return f"## Throughput\n\n{table(head, rows)}\nWhat each side does not give:\n\n{lost}"
+    shown = f"{_plot('sides')}\n{table(head, rows)}"
+    return f"## Throughput\n\n{shown}\nWhat each side does not give:\n\n{lost}"
 
 
-def _latency(latency: dict[str, Any]) -> str:
+def _latency(report: dict[str, Any]) -> str:
+    latency = report["latency"]
     rows = [
         [where, f"{int(rate):,}", *[f"{found.get(name, float('nan')):,.0f}" for name in SHOWN_MS],
          f"{found['most_behind_ms']:,.0f}", f"{found['missing']:,}", f"{found['cores']:.2f}"]
@@ -93,27 +159,55 @@ def _latency(latency: dict[str, Any]) -> str:
     ]  # fmt: skip
     head = ["side", "events/s", "p50 ms", "p99 ms", "p99.9 ms", "most ms", "sender behind, ms",
             "missing", "cores"]  # fmt: skip
-    return f"## Latency\n\n{LATENCY}\n{table(head, rows)}"
+    return f"## Latency\n\n{LATENCY}\n{_plot('latency')}\n{table(head, rows)}"
 
 
-def _startup(startup: dict[str, Any]) -> str:
+def _startup(report: dict[str, Any]) -> str:
     rows = [
         [bus, f"{found['first_prediction_s']:.2f}",
-         f"{min(found['runs']):.2f} to {max(found['runs']):.2f}", str(len(found["runs"]))]
-        for bus, found in startup.items()
+         f"{min(found['runs']):.2f} to {max(found['runs']):.2f}", str(len(found["runs"])),
+         start_verdict(bus, found["first_prediction_s"]).said()]
+        for bus, found in report["startup"].items()
     ]  # fmt: skip
-    head = ["bus", "median s", "lowest to highest", "runs"]
+    head = ["bus", "median s", "lowest to highest", "runs", "target"]
     return f"## Start\n\n{STARTUP}\n{table(head, rows)}"
 
 
-def _memory(rest: dict[str, float], sides: dict[str, Any]) -> str:
-    load = sides.get("headrace", {}).get("processes_mb", {})
-    rows = [
-        [process, f"{mb:.0f}", f"{load[process]:.0f}" if process in load else "-"]
-        for process, mb in rest.items()
-    ]
-    head = ["process of Headrace", "at rest, MB", "most at full load, MB"]
+def _memory(report: dict[str, Any]) -> str:
+    load = report.get("sides", {}).get("headrace", {}).get("processes_mb", {})
+    rows = []
+    for process, mb in report["memory"].items():
+        verdict = memory_verdict(process, load.get(process))
+        most = f"{load[process]:.0f}" if process in load else "-"
+        rows.append([process, f"{mb:.0f}", most, verdict.said() if verdict else "-"])
+    head = ["process of Headrace", "at rest, MB", "most at full load, MB", "target"]
     return f"## Memory\n\nResident, of each process.\n\n{table(head, rows)}"
+
+
+def _stages(report: dict[str, Any]) -> str:
+    rows = []
+    for stage, found in report["stages"].items():
+        whole = {"us_cpu_per_event", "us_user", "us_system"}
+        threads = {key: us for key, us in found.items() if key.startswith("us_")}
+        each = [f"{key[3:]} {us:.2f}" for key, us in threads.items() if key not in whole]
+        split = [f"{found[key]:.2f}" for key in ("us_user", "us_system")]
+        rows.append(
+            [stage, f"{found['events_per_s']:,.0f}", f"{found['us_cpu_per_event']:.2f}", *split,
+             ", ".join(each)]
+        )  # fmt: skip
+    head = ["stage", "events/s", "µs CPU per event", "user", "system", "µs of each thread"]
+    return f"## Stages\n\n{STAGES}\n{table(head, rows)}"
+
+
+def _scaling(report: dict[str, Any]) -> str:
+    rows = [
+        [name, short(point["value"]), f"{point['events_per_s']:,.0f}",
+         f"{point['us_cpu_per_event']:.1f}", f"{point['rss_mb']:.0f}", f"{point['events']:,}"]
+        for dimension, name in DIMENSIONS.items()
+        for point in report["scaling"].get(dimension, [])
+    ]  # fmt: skip
+    head = ["dimension", "value", "events/s", "µs CPU per event", "memory, MB", "events"]
+    return f"## Scaling\n\n{SCALING}\n{_plot('scaling')}\n{table(head, rows)}"
 
 
 def _versions(versions: dict[str, dict[str, str]]) -> str:
@@ -122,3 +216,14 @@ def _versions(versions: dict[str, dict[str, str]]) -> str:
         for env, found in versions.items()
     ]
     return f"## Versions\n\nOf each environment.\n\n{''.join(lines)}"
+
+
+SECTIONS = {
+    "sides": _sides,
+    "stages": _stages,
+    "latency": _latency,
+    "startup": _startup,
+    "memory": _memory,
+    "scaling": _scaling,
+}
+"""What the page says of each part of the report, in its order."""

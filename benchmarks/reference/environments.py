@@ -13,7 +13,7 @@ FOLDER = Path("build/bench/envs")
 PINS = Path(__file__).parent / "envs"
 OWN = "own"
 SHARED = ("numpy", "onnxruntime", "orjson", "redis", "hiredis", "aiokafka")
-TOOLS = frozenset({"profile"})
+TOOLS = frozenset({"plots", "profile"})
 """Environments that run no side of the comparison, so need nothing that the sides share."""
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from environments import OWN, versions
+from quiet import busy_cores
 
 from headrace.streams.local.kafka_jars import KAFKA, known_java
 
@@ -34,6 +35,7 @@ def moment() -> dict[str, object]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
         "load_before": round(os.getloadavg()[0], 2),
+        "busy_cores_before": busy_cores(),
     }
 
 

@@ -1,0 +1,160 @@
+"""The page and its figures say what the report says, and what of the budgets is kept."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[3] / "benchmarks" / "reference"
+PLOTS = FOLDER.parents[1] / "build" / "bench" / "envs" / "plots" / "bin" / "python"
+SIDE = {
+    "title": "one side", "not_given": "nothing", "processes": 1, "events": 10, "rounds": [90, 110],
+    "events_per_s": 100.0, "us_cpu_per_event": 5.0, "rss_mb": 50.0, "processes_mb": {"serve": 40.0},
+}  # fmt: skip
+RATE = {"p50_ms": 15.0, "p99_ms": 51.0, "p99_9_ms": 30.0, "max_ms": 64.0, "missing": 5,
+        "most_behind_ms": 6.0, "cores": 0.5}  # fmt: skip
+POINT = {"events_per_s": 5e4, "us_cpu_per_event": 9.5, "rss_mb": 400.0, "events": 777}
+REPORT = {
+    "machine": {"cores": 2, "processor": "a processor", "memory_gb": 8.0, "system": "Linux"},
+    "measured": {"sides": {"at": "2026-11-21T12:00+00:00", "load_before": 0.25}},
+    "versions": {"own": {"python": "3.11.7"}},
+}
+WHOLE = REPORT | {
+    "sides": {"headrace": SIDE | {"events_per_s": 299.0}, "handwritten": SIDE, "faust_x2": SIDE},
+    "latency": {"headrace on kafka": {"20000": RATE}, "handwritten on kafka": {"1000": RATE}},
+    "startup": {"embedded": {"first_prediction_s": 2.5, "runs": [2.0, 3.0]}},
+    "memory": {"supervisor": 20.0, "serve": 30.0},
+    "stages": {
+        "serve": {"events": 10, "events_per_s": 300_000, "us_cpu_per_event": 3.0, "us_user": 2.25,
+                  "us_system": 0.75, "us_main": 2.0, "us_bus": 1.0},
+    },
+    "scaling": {
+        "devices": [{"value": 100} | POINT, {"value": 1_000_000} | POINT],
+        "model_cost": [{"value": 1} | POINT],
+    },
+}  # fmt: skip
+
+
+def test_a_part_that_was_not_measured_is_not_on_the_page(reference):
+    """Every part that was measured has its table, and a part that was not has none."""
+    write = reference("document").write_document
+    shown = {
+        "sides": "Throughput", "stages": "Stages", "latency": "Latency", "startup": "Start",
+        "memory": "Memory", "scaling": "Scaling",
+    }  # fmt: skip
+    every = re.findall("^## (.*)$", write(WHOLE), re.MULTILINE)
+    assert set(every) == {"Targets", "Versions", "Again", *shown.values()}
+    for part, title in shown.items():
+        page = write({name: found for name, found in WHOLE.items() if name != part})
+        left = re.findall("^## (.*)$", page, re.MULTILINE)
+        assert set(every) - set(left) == {title}
+    assert re.findall("^## (.*)$", write(REPORT), re.MULTILINE) == ["Versions", "Again"]
+
+
+def test_the_page_holds_what_the_report_holds(reference):
+    """The numbers of each part, with the budget beside them."""
+    page = reference("document").write_document(WHOLE)
+    assert "| one side | 1 | 100 | 90 to 110 | 3.0 | ≥ 3: missed | 5.0 | 50 | 10 |" in page
+    assert "| one side | 1 | 100 | 90 to 110 | 3.0 | - | 5.0 | 50 | 10 |" in page
+    assert "sides 0.2 (2026-11-21T12:00+00:00)" in page
+    assert "| headrace on kafka | 20,000 | 15 | 51 | 30 | 64 | 6 | 5 | 0.50 |" in page
+    assert "| embedded | 2.50 | 2.00 to 3.00 | 2 | ≤ 3: met |" in page
+    assert "| supervisor | 20 | - | - |" in page
+    assert "| serve | 30 | 40 | ≤ 400: met |" in page
+    assert "| serve | 300,000 | 3.00 | 2.25 | 0.75 | main 2.00, bus 1.00 |" in page
+    assert "| devices | 1M | 50,000 | 9.5 | 400 | 777 |" in page
+
+
+def test_budgets_are_judged_as_they_are(reference):
+    """What is just kept is met, what is just not is missed; two processes have no budget."""
+    page = reference("document").write_document(WHOLE)
+    table = page.partition("## Targets")[2].partition("## Throughput")[0]
+    verdicts = dict(re.findall(r"^\| (.*?) \| .* \| .*: (met|missed) \|$", table, re.MULTILINE))
+    assert verdicts == {
+        "times the throughput of handwritten": "missed",
+        "p50 at 20,000 events/s, ms": "met",
+        "p99 at 20,000 events/s, ms": "missed",
+        "p99.9 at 20,000 events/s, ms": "met",
+        "first prediction, embedded, s": "met",
+        "serve at full load, MB": "met",
+    }
+
+
+def test_a_busy_machine_is_said_to_be_one(reference):
+    """Figures that were taken while something else ran are marked, by cores or by the load."""
+    write = reference("document").write_document
+    assert "not quiet" not in write(WHOLE)
+    for before in ({"busy_cores_before": 0.9, "load_before": 0.0}, {"load_before": 1.5}):
+        at = {"sides": {"at": "2026-11-21T12:00+00:00", "load_before": 0.0} | before}
+        assert "not quiet before sides" in write(WHOLE | {"measured": at})
+    at = {"at": "2026-11-21T12:00+00:00", "load_before": 9.0, "busy_cores_before": 0.1}
+    assert "not quiet" not in write(WHOLE | {"measured": {"sides": at}})
+
+
+def test_cores_in_use_are_seen(reference):
+    """A loop of our own shows among the busy cores, which never exceed those that are there."""
+    import os
+    import threading
+
+    quiet, done = reference("quiet"), threading.Event()
+    thread = threading.Thread(target=lambda: all(not done.is_set() for _ in iter(int, 1)))
+    thread.start()
+    try:
+        assert 0.2 < quiet.busy_cores(0.5) < (os.cpu_count() or 1) + 0.5
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_figures_are_of_the_report(reference):
+    """The lines of the figures are the numbers of the tables; what did not come is left out."""
+    series = reference("plots_series")
+    rows = series.throughput_series(WHOLE["sides"])
+    assert rows[0] == ("headrace", "one side, 1 process", 299.0)
+    gone = {"headrace on kafka": {"20000": RATE, "5000": {"missing": 9}, "1000": RATE}}
+    panels = series.latency_series(gone)
+    assert list(panels) == ["p50", "p99", "p99.9"]
+    [line] = panels["p99"]
+    assert (line.x, line.y) == ((1000.0, 20000.0), (51.0, 51.0))
+    curves = series.scaling_series(WHOLE["scaling"])
+    assert curves["rss_mb", "devices"].x == (100.0, 1e6)
+    assert curves["events_per_s", "model_cost"].y == (5e4,)
+
+
+def test_every_dimension_and_figure_has_words(reference):
+    """What the scaling part measures is what its figure and its table name."""
+    series, scaling = reference("plots_series"), reference("scaling")
+    assert list(series.DIMENSIONS) == list(scaling.POINTS)
+    assert set(series.FIGURES) == set(scaling.FIGURES)
+
+
+def test_the_page_links_the_figures_that_are_drawn(reference):
+    """Each link is to a file that `plots.py` makes of the same part, with words beside it."""
+    links = re.findall(
+        r"!\[(.+?)\]\(benchmarks/(\w+)\.svg\)", reference("document").write_document(WHOLE)
+    )
+    drawn = re.search(r"^DRAWN.*?^}", (FOLDER / "plots.py").read_text("utf-8"), re.M | re.S)
+    assert drawn is not None
+    assert {name for _, name in links} == set(re.findall(r": (\w+),", drawn[0]))
+
+
+@pytest.mark.slow
+def test_equal_reports_are_equal_figures(tmp_path):
+    """Two runs write the same bytes: no date, no chance; another number is another file."""
+    if not PLOTS.is_file():
+        pytest.skip("the environment of the plots is not made; `make bench ARGS=--parts` makes it")
+    other = json.loads(json.dumps(WHOLE))
+    other["scaling"]["devices"][0]["rss_mb"] = 500.0
+    found = []
+    for number, report in enumerate((WHOLE, WHOLE, other)):
+        file, folder = tmp_path / f"{number}.json", tmp_path / str(number)
+        file.write_text(json.dumps(report), "utf-8")
+        subprocess.run([PLOTS, FOLDER / "plots.py", file, folder], check=True, timeout=60)
+        found.append({svg.name: svg.read_bytes() for svg in folder.iterdir()})
+    assert found[0].keys() == {"throughput.svg", "latency.svg", "scaling.svg"}
+    assert found[0] == found[1]
+    assert found[0]["scaling.svg"] != found[2]["scaling.svg"]
+    assert all(b"<dc:date>" not in svg and b"one side" in found[0]["throughput.svg"]
+               for svg in found[0].values())  # fmt: skip
