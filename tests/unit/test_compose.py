@@ -65,6 +65,19 @@ def test_worker_settings_are_settings(name):
     )
 
 
+@pytest.mark.parametrize("name", WORKERS)
+def test_workers_are_asked_where_they_answer(name):
+    """The health check asks the address that the worker is told to answer on, for a path it has."""
+    service = SERVICES[name]
+    url = re.search(r"http://([^/]+)(/\w+)", service["healthcheck"]["test"][-1])
+    server = (ROOT / "streams" / "health" / "server.py").read_text("utf-8")
+
+    assert url is not None
+    assert url[1] == service["environment"]["HEADRACE_HEALTH"]
+    assert f'"{url[2]}"' in server
+    assert load_settings(None, service["environment"]).health.place() == ("127.0.0.1", 8080)
+
+
 def test_each_stage_has_a_worker():
     """The services are the stages of the path, each on a pipeline file that the image holds."""
     from headrace.streams.jobs import STAGES

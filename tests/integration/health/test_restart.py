@@ -1,0 +1,102 @@
+"""A worker that is told to start again: by its input's end, or by force."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from headrace.schemas.settings import BusSettings, StoreSettings
+from headrace.streams import supervisor as supervisor_module
+from headrace.streams.jobs import Endpoints
+from headrace.streams.supervisor import Supervisor, Worker
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+OBEDIENT = """
+import sys
+sys.stdin.readline()
+print('{"stage": "enrich", "ready": true}', flush=True)
+sys.stdin.read()
+"""
+DEAF = OBEDIENT.replace("sys.stdin.read()", "import time; time.sleep(600)")
+LONG = OBEDIENT.replace("true}", "true, \"topic\": \"' + 'x' * 2_000_000 + '\"}")
+
+
+async def until(found: Callable[[], bool]) -> None:
+    """Poll until `found()`."""
+    async with asyncio.timeout(20):
+        while not found():
+            await asyncio.sleep(0.02)
+
+
+class Scene:
+    """One worker that runs a program of a few lines."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.supervisor = Supervisor(file, ["enrich"])
+        [self.worker] = self.supervisor.workers
+
+    async def run(self, program: str) -> Worker:
+        """Start it and wait for its first status line."""
+        self.file.write_text(program, "utf-8")
+        self.worker.command = [sys.executable, "-u", str(self.file), "enrich"]
+        self.supervisor.start()
+        self.supervisor.connect(Endpoints(bus=BusSettings(), store=StoreSettings(), embedded=True))
+        await self.supervisor.ready()
+        return self.worker
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, monkeypatch) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(supervisor_module, "KILL_AFTER_S", 0.5)
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_S", 0.05)
+    made = Scene(tmp_path / "worker.py")
+    yield made
+    await made.supervisor.stop()
+
+
+@pytest.mark.parametrize("program", [OBEDIENT, DEAF], ids=["obedient", "deaf"])
+async def test_it_lives_again(scene: Scene, caplog, program: str) -> None:
+    """Ended in order or by force, it is started again, with the reason in one line."""
+    worker = await scene.run(program)
+    first = worker.process
+    with caplog.at_level(logging.ERROR, "headrace.supervisor"):
+        scene.supervisor.restart(worker, "enrich is stuck: t[0]@1")
+        scene.supervisor.restart(worker, "a second reason")
+        await until(lambda: worker.restarts == 1 and worker.status is not None)
+
+    code = 0 if program is OBEDIENT else -signal.SIGKILL
+    assert first is not None
+    assert first.returncode == code
+    [record] = caplog.records
+    assert record.getMessage() == (
+        f"worker enrich ended with code {code} and is started again in 0.1 s: "
+        f"enrich is stuck: t[0]@1"
+    )
+    assert worker.ending is None
+    assert worker.running
+
+
+async def test_stop_wins_over_restart(scene: Scene) -> None:
+    """Told to stop while a worker is being started again: nothing is left."""
+    worker = await scene.run(DEAF)
+    scene.supervisor.restart(worker, "enrich is stuck: t[0]@1")
+    await scene.supervisor.stop()
+
+    assert not worker.running
+    assert worker.restarts == 0
+
+
+async def test_a_status_line_of_thousands_of_partitions_is_read(scene: Scene) -> None:
+    """Longer than a pipe holds, and than a line may be by default."""
+    worker = await scene.run(LONG)
+
+    assert worker.status is not None
+    assert len(worker.status.topic) == 2_000_000
