@@ -6,7 +6,7 @@ from typing import Any
 
 from profile_cost import cost_of
 from profile_parts import in_order, part_of
-from profile_stacks import cost_by, innermost, samples_by
+from profile_stacks import cost_by, innermost, is_waiting, samples_by
 from profile_stage import StageRun
 
 Figures = dict[str, Any]
@@ -15,7 +15,8 @@ Figures = dict[str, Any]
 def figures(plain: StageRun, sampled: StageRun, *, top: int) -> Figures:
     """What one stage costs and on what.
 
-    The times are those of the run without a profiler, the shares those of the run with one.
+    The times are those of the run without a profiler, the shares those of the run with one, of its
+    samples that found a thread at work.
 
     Args:
         plain: A run without a profiler.
@@ -25,11 +26,12 @@ def figures(plain: StageRun, sampled: StageRun, *, top: int) -> Figures:
     Raises:
         SystemExit: the sampled run has no samples.
     """
-    if not sampled.stacks:
+    stacks = [stack for stack in sampled.stacks if not is_waiting(stack)]
+    if not stacks:
         raise SystemExit(f"stage {plain.stage!r} was through before it was sampled; more --events")
     us = plain.us_by_thread
-    parts = cost_by(samples_by(sampled.stacks, part_of), us)
-    functions = cost_by(samples_by(sampled.stacks, innermost), us)
+    parts = cost_by(samples_by(stacks, part_of), us)
+    functions = cost_by(samples_by(stacks, innermost), us)
     most = sorted(functions.items(), key=lambda found: -found[1])[:top]
     return {
         **cost_of(plain),
@@ -39,7 +41,8 @@ def figures(plain: StageRun, sampled: StageRun, *, top: int) -> Figures:
         },
         "parts": {name: round(cost, 4) for name, cost in in_order(plain.stage, parts)},
         "functions": {name: round(cost, 4) for name, cost in most},
-        "samples": sum(stack.samples for stack in sampled.stacks),
+        "samples": sum(stack.samples for stack in stacks),
+        "waiting": sum(stack.samples for stack in sampled.stacks if is_waiting(stack)),
         "unread": sampled.unread,
         "sampled_us_cpu_per_event": round(sampled.us_per_event, 2),
     }
@@ -55,7 +58,8 @@ def text(title: str, found: Figures) -> str:
     lines = [
         f"{title}: {found['events_per_s']:,} events/s, {whole:.2f} µs CPU per event "
         f"(user {found['us_user']:.2f}, system {found['us_system']:.2f}; {found['events']:,} "
-        f"events; shares of {found['samples']:,} samples, {found['unread']:,} more unread)",
+        f"events; shares of {found['samples']:,} samples, {found['waiting']:,} more found a thread "
+        f"waiting, {found['unread']:,} could not be read)",
         *_table("thread", whole, threads),
         *_table("part", whole, [(*row, "") for row in found["parts"].items()]),
         *_table("function, itself", whole, [(*row, "") for row in found["functions"].items()]),

@@ -13,6 +13,15 @@ FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?::(?P<line>\d+))?\)")
 OTHER = "other"
 """What nothing is known of."""
 
+WAITS = (
+    ("select", "selectors.py"),
+    ("poll", "selectors.py"),
+    ("wait", "threading.py"),
+    ("_wait_for_tstate_lock", "threading.py"),
+    ("_worker", "concurrent/futures/thread.py"),
+)
+"""Last part of the name, and file, of calls that put their thread to sleep."""
+
 Samples = Mapping[str, Mapping[str, int]]
 """Thread to label to samples."""
 
@@ -93,6 +102,25 @@ def parse_frame(text: str) -> Frame:
 def innermost(stack: Stack) -> str:
     """The function that was running; what compiled code does counts for its Python caller."""
     return str(stack.frames[-1]) if stack.frames else "(no Python frame)"
+
+
+def is_waiting(stack: Stack) -> bool:
+    """Whether a thread was found in a call that waits.
+
+    The profiler first asks which threads run and then reads their stacks: one that went to sleep in
+    between is found asleep. At a low rate, where work comes in short pieces, that is every fourth
+    sample, and its thread's time went into what it did just before.
+
+    Example:
+        >>> is_waiting(Stack("bus", (Frame("EpollSelector.select", "selectors.py"),), 1))
+        True
+        >>> is_waiting(Stack("bus", (Frame("EpollSelector.register", "selectors.py"),), 1))
+        False
+    """
+    if not stack.frames:
+        return False
+    last = stack.frames[-1]
+    return (last.function.rpartition(".")[2], last.file) in WAITS
 
 
 def samples_by(stacks: Iterable[Stack], label: Callable[[Stack], str]) -> Samples:

@@ -90,7 +90,7 @@ def test_another_format_is_refused(reference, text):
          "agent"),
         (["streams/agents/serve.py:ServeAgent._block", "schemas/block.py:FeatureBlock.decode"],
          "decode block"),
-        (["asyncio/base_events.py:_run_once", "selectors.py:EpollSelector.select"], "event loop"),
+        (["asyncio/base_events.py:_run_once", "selectors.py:_key_from_fd"], "event loop"),
         (["asyncio/events.py:Handle._run", "aiokafka/conn.py:_read"], "bus client"),
         (["threading.py:Thread.run"], "other"),
         ([], "other"),
@@ -184,13 +184,15 @@ def test_the_report_shows_everything(reference):
     score = stacks.Frame("Session.run", "serving/session.py")
     sampled = run_of(
         reference,
-        [stacks.Stack("main", (score,), 3), stacks.Stack("main", (), 1)],
-    )
+        [stacks.Stack("main", (score,), 3), stacks.Stack("main", (), 1),
+         stacks.Stack("bus", (stacks.Frame("EpollSelector.select", "selectors.py"),), 7)],
+    )  # fmt: skip
     report = reference("profile_report")
     found = report.figures(run_of(reference), sampled, top=1)
     assert found["us_cpu_per_event"] == 2.5
     assert found["events_per_s"] == 500_000
     assert found["parts"] == {"score": 1.5, "other": 1.0}
+    assert (found["samples"], found["waiting"]) == (4, 7)
     assert found["functions"] == {"Session.run (serving/session.py)": 1.5}
     page = report.text("serve", found)
     assert "  1.50   60.0  score\n" in page
