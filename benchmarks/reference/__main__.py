@@ -38,7 +38,9 @@ async def main() -> None:
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     for part in args.parts:
         report.setdefault("measured", {})[part] = moment()
-        report[part] = await RUN[part](args)
+        found = await RUN[part](args)
+        # Dimensions may be measured one at a time; whatever else was measured is replaced.
+        report[part] = report.get(part, {}) | found if part == "scaling" else found
         report["machine"] = machine()
         report.setdefault("versions", {}).update(versions_of(envs))
         args.out.parent.mkdir(parents=True, exist_ok=True)

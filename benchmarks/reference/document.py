@@ -35,10 +35,12 @@ STAGES = """One stage alone at full speed, on a log that is already there, witho
 of its process, in user and kernel mode, and of each of its threads. `make profile` says where it
 goes.
 """
-SCALING = """The reference job with one value changed, one run each on a log of its own; logs are
-shorter than above, so figures are a little lower. More metrics also make an event longer. At
-1,000,000 devices most events are the first of their device. Memory is that of all processes
-together. A sample of each point's scores equals plain numpy's.
+SCALING = """The reference job with one value changed, one run each, on a log of its own that is
+shorter than above. Rates are from the moment the last partition had its first prediction, which a
+column says; where too few events were left by then they are of the whole run, and lower (marked).
+More metrics also make an event longer. At 1,000,000 devices most events are the first of their
+device. Memory is the most of all processes together. A sample of each point's scores equals plain
+numpy's.
 """
 AGAIN = """## Again
 
@@ -201,12 +203,15 @@ def _stages(report: dict[str, Any]) -> str:
 
 def _scaling(report: dict[str, Any]) -> str:
     rows = [
-        [name, short(point["value"]), f"{point['events_per_s']:,.0f}",
-         f"{point['us_cpu_per_event']:.1f}", f"{point['rss_mb']:.0f}", f"{point['events']:,}"]
+        [name, short(point["value"]),
+         f"{point['events_per_s']:,.0f}{'' if point['steady'] else ' (whole run)'}",
+         f"{point['us_cpu_per_event']:.1f}", f"{point['rss_mb']:.0f}",
+         f"{point['every_partition_s']:.1f}", f"{point['events']:,}"]
         for dimension, name in DIMENSIONS.items()
         for point in report["scaling"].get(dimension, [])
     ]  # fmt: skip
-    head = ["dimension", "value", "events/s", "µs CPU per event", "memory, MB", "events"]
+    head = ["dimension", "value", "events/s", "µs CPU per event", "memory, MB",
+            "until the last partition began, s", "events"]  # fmt: skip
     return f"## Scaling\n\n{SCALING}\n{_plot('scaling')}\n{table(head, rows)}"
 
 

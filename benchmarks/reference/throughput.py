@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,25 @@ WARMING = ("handwritten", "headrace")
 WORST_SCORE = 1e-5
 """Largest difference between two sides' scores: float32 and the order of a sum."""
 
+STEADY_SHARE = 0.3
+"""Of the events must be left when every partition has begun, to speak of a steady rate."""
+
 Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far a side was.
+
+    Attributes:
+        done: Predictions.
+        at_s: Monotonic clock, seconds.
+        cpu_s: CPU time it had used, seconds.
+    """
+
+    done: int
+    at_s: float
+    cpu_s: float
 
 
 async def throughput(
@@ -122,23 +141,27 @@ async def watch(bus: str, running: Running, count: int) -> Result:
         for topic in (running.output, running.first)
     }
 
-    async def records(topic: str) -> int:
-        return sum((await consumer.end_offsets(partitions[topic])).values())
+    async def records(topic: str) -> list[int]:
+        return list((await consumer.end_offsets(partitions[topic])).values())
 
     roots = [process.pid for process in running.processes]
     deadline = time.monotonic() + PATIENCE_S
-    began, cpu_s, done, weighed = None, 0.0, 0, 0.0
+    began = every = None
+    done, weighed = 0, 0.0
     peaks: dict[int, float] = {}
     try:
         while time.monotonic() < deadline and not running.ended():
-            if began is None and await records(running.first):
-                began, cpu_s = time.monotonic(), usage(roots).cpu_s
-            done, now = await records(running.output), time.monotonic()
+            if began is None and any(await records(running.first)):
+                began = Moment(0, time.monotonic(), usage(roots).cpu_s)
+            ends, now = await records(running.output), time.monotonic()
+            done = sum(ends)
+            if every is None and all(ends):
+                every = Moment(done, now, usage(roots).cpu_s)
             if done >= count or now - weighed > WEIGH_S:
                 used, weighed = usage(roots), now
                 peaks |= {pid: max(mb, peaks.get(pid, 0.0)) for pid, mb in used.rss_mb.items()}
-                if done >= count and began is not None:
-                    return figures(count, now - began, used.cpu_s - cpu_s, peaks)
+                if done >= count and began is not None and every is not None:
+                    return figures(began, every, Moment(count, now, used.cpu_s), peaks)
             await asyncio.sleep(LOOK_S)
     finally:
         await consumer.stop()
@@ -146,17 +169,42 @@ async def watch(bus: str, running: Running, count: int) -> Result:
     raise SystemExit(f"{done} of {count} predictions, {why}")
 
 
-def figures(count: int, seconds: float, cpu_s: float, peaks: dict[int, float]) -> Result:
-    """One run as figures."""
+def figures(began: Moment, every: Moment, ended: Moment, peaks: dict[int, float]) -> Result:
+    """One run as figures.
+
+    Args:
+        began: Its first record was there; none of its predictions counts as made before.
+        every: Every partition had a prediction.
+        ended: All were there.
+        peaks: Most resident memory of each process, MiB, by its id.
+
+    Returns:
+        With ``steady``, the same figures from `every` on; None where too little was left by then.
+    """
     processes: dict[str, float] = {}
     for number, (pid, peak) in enumerate(sorted(peaks.items()), 1):
         name = stage_of(pid) or f"process {number}"
         processes[f"{name} {number}" if name in processes else name] = round(peak, 1)
-    return {
-        "events_per_s": round(count / seconds),
-        "us_cpu_per_event": round(cpu_s / count * 1e6, 2),
+    enough = ended.done - every.done >= STEADY_SHARE * ended.done
+    return rates(began, ended) | {
         "rss_mb": round(sum(peaks.values()), 1),
         "processes_mb": processes,
+        "every_partition_s": round(every.at_s - began.at_s, 2),
+        "steady": rates(every, ended) if enough else None,
+    }
+
+
+def rates(since: Moment, until: Moment) -> Result:
+    """Events per second and CPU per event between two moments.
+
+    Example:
+        >>> rates(Moment(100, 1.0, 0.5), Moment(1100, 3.0, 0.51))
+        {'events_per_s': 500, 'us_cpu_per_event': 10.0}
+    """
+    events = until.done - since.done
+    return {
+        "events_per_s": round(events / (until.at_s - since.at_s)),
+        "us_cpu_per_event": round((until.cpu_s - since.cpu_s) / events * 1e6, 2),
     }
 
 

@@ -15,7 +15,8 @@ SIDE = {
 }  # fmt: skip
 RATE = {"p50_ms": 15.0, "p99_ms": 51.0, "p99_9_ms": 30.0, "max_ms": 64.0, "missing": 5,
         "most_behind_ms": 6.0, "cores": 0.5}  # fmt: skip
-POINT = {"events_per_s": 5e4, "us_cpu_per_event": 9.5, "rss_mb": 400.0, "events": 777}
+POINT = {"events_per_s": 5e4, "us_cpu_per_event": 9.5, "rss_mb": 400.0, "events": 777,
+         "every_partition_s": 0.44, "steady": True}  # fmt: skip
 REPORT = {
     "machine": {"cores": 2, "processor": "a processor", "memory_gb": 8.0, "system": "Linux"},
     "measured": {"sides": {"at": "2026-11-21T12:00+00:00", "load_before": 0.25}},
@@ -32,7 +33,7 @@ WHOLE = REPORT | {
     },
     "scaling": {
         "devices": [{"value": 100} | POINT, {"value": 1_000_000} | POINT],
-        "model_cost": [{"value": 1} | POINT],
+        "model_cost": [{"value": 1} | POINT | {"steady": False}],
     },
 }  # fmt: skip
 
@@ -64,7 +65,8 @@ def test_the_page_holds_what_the_report_holds(reference):
     assert "| supervisor | 20 | - | - |" in page
     assert "| serve | 30 | 40 | ≤ 400: met |" in page
     assert "| serve | 300,000 | 3.00 | 2.25 | 0.75 | main 2.00, bus 1.00 |" in page
-    assert "| devices | 1M | 50,000 | 9.5 | 400 | 777 |" in page
+    assert "| devices | 1M | 50,000 | 9.5 | 400 | 0.4 | 777 |" in page
+    assert "| model, × flops | 1 | 50,000 (whole run) | 9.5 | 400 | 0.4 | 777 |" in page
 
 
 def test_budgets_are_judged_as_they_are(reference):

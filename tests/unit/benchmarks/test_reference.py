@@ -22,6 +22,18 @@ def test_sides_with_other_scores_end_the_run(reference):
         compare(scores, same | {"b": {"id": "int"}})
 
 
+def test_a_steady_rate_is_from_the_last_partition_on(reference):
+    """The whole run counts every event; the steady part what was left, if that is enough."""
+    throughput = reference("throughput")
+    began, ended = throughput.Moment(0, 10.0, 1.0), throughput.Moment(1000, 20.0, 5.0)
+    found = throughput.figures(began, throughput.Moment(600, 18.0, 4.0), ended, {})
+    assert (found["events_per_s"], found["us_cpu_per_event"]) == (100, 4000.0)
+    assert found["every_partition_s"] == 8.0
+    assert found["steady"] == {"events_per_s": 200, "us_cpu_per_event": 2500.0}
+    late = throughput.figures(began, throughput.Moment(800, 18.0, 4.0), ended, {})
+    assert late["steady"] is None
+
+
 def test_the_log_is_the_same_for_every_length(reference):
     """A shorter log is the front of the longer one, so its scores can be compared."""
     job = reference("job")
