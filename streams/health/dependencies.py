@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from headrace.feature_store.store import Store
 from headrace.schemas.errors import BusUnavailableError, HeadraceError
 from headrace.streams.bus_options import client_options
 from headrace.streams.jobs import Endpoints
@@ -41,9 +42,13 @@ class Dependencies:
             endpoints: Where they are.
             pipeline: Whose rights on the store are used.
         """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._ask("bus", _bus(endpoints)))
-            group.create_task(self._ask("store", _Store(endpoints, pipeline).look))
+        store = _Store(endpoints, pipeline)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._ask("bus", _bus(endpoints)))
+                group.create_task(self._ask("store", store.look))
+        finally:
+            await store.close()
 
     async def _ask(self, name: str, look: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -91,6 +96,7 @@ def _bus(endpoints: Endpoints) -> Callable[[], Awaitable[None]]:
         finally:
             for task in asking:
                 task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
     return look
 
@@ -99,7 +105,7 @@ class _Store:
     """One connection, opened when first asked; a lost one is opened anew by the store itself."""
 
     def __init__(self, endpoints: Endpoints, pipeline: str) -> None:
-        self._ping: Callable[[], Awaitable[None]] | None = None
+        self._store: Store | None = None
         self._settings = endpoints.store
         self._pipeline = pipeline
 
@@ -111,7 +117,11 @@ class _Store:
         """
         from headrace.feature_store.open import open_store
 
-        if self._ping is None:
-            self._ping = (await open_store(self._settings, self._pipeline)).ping
-            return
-        await self._ping()
+        if self._store is None:
+            self._store = await open_store(self._settings, self._pipeline)
+        await self._store.ping()
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._store is not None:
+            await self._store.close()
