@@ -26,9 +26,15 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _PER_MS = {"ms": 1.0, "us": 1e3, "ns": 1e6}
 
 _ZULU, _OFFSET = 1, 6
+_FAST_LENGTHS = {z: frozenset((19 + z, *range(21 + z, 30 + z))) for z in (_ZULU, _OFFSET)}
+"""Lengths of a time with no or 1 to 9 digits of fraction, by the length of its zone."""
 _DIGITS = np.array([0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18])
 _MARKS = np.array([4, 7, 10, 13, 16])
 _MARK_BYTES = np.frombuffer(b"--T::", np.uint8)
+_SHARED = slice(0, 14)
+_WITHIN = np.array([14, 15, 17, 18])
+_WITHIN_MOST = np.array([5, 9, 5, 9], np.uint8)
+_WITHIN_MS = np.array([600_000, 60_000, 10_000, 1_000])
 _MONTH_DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _TENS = np.array([100, 10, 1])
 
@@ -53,22 +59,30 @@ def parse_iso(texts: Sequence[str]) -> tuple[I64, Bools]:
         >>> parse_iso(["2026-11-21T10:00:00.123Z", "2026-02-30T00:00:00Z"])[0][0].item()
         1795255200123
     """
-    times = np.full(len(texts), _INVALID)
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    for zone in (_ZULU, _OFFSET):
-        left = times == _INVALID
-        for length in set(lengths[left].tolist()).intersection(_fast_lengths(zone)):
-            rows = np.flatnonzero(left & (lengths == length))
-            same = texts if len(rows) == len(texts) else [texts[r] for r in rows.tolist()]
-            times[rows] = _parse_fixed(same, length, zone)
+    lengths = list(map(len, texts))
+    kinds = set(lengths)
+    if len(kinds) == 1 and lengths[0] in _FAST_LENGTHS[_zone_of(texts[0])]:
+        times = _parse_fixed(texts, lengths[0], _zone_of(texts[0]))
+    else:
+        times = np.full(len(texts), _INVALID)
+        _parse_by_length(texts, np.array(lengths, np.int64), kinds, times)
     for row in np.flatnonzero(times == _INVALID).tolist():
         times[row] = parse_one(texts[row])
     return times, times != _INVALID
 
 
-def _fast_lengths(zone: int) -> tuple[int, ...]:
-    """Lengths of a time with no or 1 to 9 digits of fraction."""
-    return (19 + zone, *range(21 + zone, 30 + zone))
+def _zone_of(text: str) -> int:
+    return _ZULU if text[-1:] == "Z" else _OFFSET
+
+
+def _parse_by_length(texts: Sequence[str], lengths: I64, kinds: set[int], times: I64) -> None:
+    """Fill in `times` what can be read by arithmetic, the texts of one length at once."""
+    for zone in (_ZULU, _OFFSET):
+        left = times == _INVALID
+        for length in kinds & _FAST_LENGTHS[zone]:
+            rows = np.flatnonzero(left & (lengths == length))
+            if len(rows):
+                times[rows] = _parse_fixed([texts[r] for r in rows.tolist()], length, zone)
 
 
 def _parse_fixed(texts: Sequence[str], length: int, zone: int) -> I64:
@@ -77,6 +91,10 @@ def _parse_fixed(texts: Sequence[str], length: int, zone: int) -> I64:
     if not joined.isascii():
         return np.full(len(texts), _INVALID)
     raw = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(-1, length)
+    if (raw[:, _SHARED] == raw[0, _SHARED]).all() and (raw[:, -zone:] == raw[0, -zone:]).all():
+        hour = parse_one(f"{texts[0][_SHARED]}00:00{texts[0][-zone:]}")
+        if hour != _INVALID:
+            return _parse_within(hour, raw, zone)
     columns = raw.T
     digits, fraction = columns[_DIGITS] - 48, columns[20:-zone] - 48
     ok = (digits <= 9).all(0) & (fraction <= 9).all(0)
@@ -92,6 +110,27 @@ def _parse_fixed(texts: Sequence[str], length: int, zone: int) -> I64:
     millis = _TENS[: len(fraction)] @ fraction[:3].astype(np.int64)
     times: I64 = (days * 1440 + hour * 60 + minute - offset_min) * 60_000 + second * 1000 + millis
     ok &= valid & known & (times >= FIRST_MS) & (times <= LAST_MS)
+    times[~ok] = _INVALID
+    return times
+
+
+def _parse_within(hour: int, raw: NDArray[np.uint8], zone: int) -> I64:
+    """Texts (N, length) that differ only in minutes and below: what a running stream sends.
+
+    Args:
+        hour: Milliseconds since 1970 at which their hour begins.
+        raw: Their bytes.
+        zone: Length of their zone.
+    """
+    fraction = raw[:, 20:-zone] - 48
+    digits = raw[:, _WITHIN] - 48  # bytes may wrap where not ok
+    ok = (digits <= _WITHIN_MOST).all(1) & (raw[:, 16] == ord(":"))
+    times: I64 = hour + digits @ _WITHIN_MS
+    if fraction.shape[1]:
+        ok &= (fraction <= 9).all(1) & (raw[:, 19] == ord("."))
+        millis = fraction[:, :3]
+        times += millis @ _TENS[: millis.shape[1]]
+    ok &= times <= LAST_MS
     times[~ok] = _INVALID
     return times
 

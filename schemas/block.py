@@ -7,6 +7,7 @@ shape and place, so a reader needs nothing but the block.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -191,7 +192,7 @@ def _read(value: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         at = _HEAD.size + size
         for name, (dtype, shape) in header["layout"].items():
             at += -at % 8
-            count = int(np.prod(shape, dtype=np.int64))
+            count = math.prod(shape)
             columns[name] = np.frombuffer(value, dtype, count, at).reshape(shape)
             at += columns[name].nbytes
     except (struct.error, orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:

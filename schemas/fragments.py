@@ -55,11 +55,12 @@ def iso_times(times_ms: I64) -> list[bytes]:
         >>> iso_times(np.array([1795255200123]))
         [b'2026-11-21T10:00:00.123Z']
     """
-    seconds, row = np.unique(times_ms // 1000, return_inverse=True)
-    text = np.datetime_as_string(seconds.astype("datetime64[s]")).tolist()
-    heads = [head.encode() for head in text]
-    millis = (times_ms % 1000).tolist()
-    return [heads[r] + _MILLIS[m] for r, m in zip(row.tolist(), millis, strict=True)]
+    whole, part = np.divmod(times_ms, 1000)
+    seconds = whole.tolist()
+    distinct = list(set(seconds))
+    texts = np.datetime_as_string(np.array(distinct, "datetime64[s]")).tolist()
+    heads = {second: text.encode() for second, text in zip(distinct, texts, strict=True)}
+    return [heads[s] + _MILLIS[m] for s, m in zip(seconds, part.tolist(), strict=True)]
 
 
 _MILLIS = [b".%03dZ" % ms for ms in range(1000)]

@@ -9,53 +9,63 @@ predictions are not counted.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
 
 import numpy as np
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from job import PARTITIONS
 
 PATIENCE_S = 5.0
+POLL_S = 0.1
+AT_ONCE = 10_000
 MARK = b'"event_id":"'
 DIGITS = slice(len("press-0000-"), len("press-0000-00000000"))
 
 
-async def main(bus: str, topic: str, rate: float, count: int, first: int, warm: int) -> None:
+def main(bus: str, topic: str, rate: float, count: int, first: int, warm: int) -> None:
     """Receive, and print the percentiles."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bus, fetch_max_wait_ms=20, max_partition_fetch_bytes=4 << 20
-    )
-    await consumer.start()
-    partitions = [TopicPartition(topic, p) for p in range(PARTITIONS)]
-    consumer.assign(partitions)
-    await consumer.seek_to_beginning(*partitions)
-    await skip(consumer, first)
+    consumer = Consumer({
+        "bootstrap.servers": bus, "group.id": "receiver", "enable.auto.commit": False,
+        "fetch.wait.max.ms": 20, "fetch.queue.backoff.ms": 1, "socket.nagle.disable": True,
+    })  # fmt: skip
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(PARTITIONS)])
+    skip(consumer, first)
     print("ready", flush=True)
-    start = float(await asyncio.to_thread(sys.stdin.readline))
+    start = float(sys.stdin.readline())
     received = np.full(count, np.nan)
     missing, last = count, max(start, time.monotonic())
     while missing and time.monotonic() - last < PATIENCE_S:
-        polled = await consumer.getmany(timeout_ms=100)
+        values = take(consumer)
         now = time.monotonic()
-        values = [record.value for records in polled.values() for record in records]
         if values:
             numbers = np.array([number_of(value) for value in values]) - first
             fresh = numbers[(numbers >= 0) & np.isnan(received[numbers])]
             received[fresh] = now
             missing, last = missing - len(fresh), now
-    await consumer.stop()
+    consumer.close()
     due = start + np.arange(count) / rate
     print(json.dumps(percentiles((received - due)[warm:])), flush=True)
 
 
-async def skip(consumer: AIOKafkaConsumer, count: int) -> None:
+def take(consumer: Consumer) -> list[bytes]:
+    """Everything that has arrived; waits up to POLL_S for the first."""
+    message = consumer.poll(POLL_S)
+    if message is None:
+        return []
+    messages = [message, *consumer.consume(AT_ONCE, timeout=0)]
+    for message in messages:
+        if message.error() is not None:
+            raise KafkaException(message.error())
+    return [message.value() for message in messages]
+
+
+def skip(consumer: Consumer, count: int) -> None:
     """Read past the predictions of earlier rates; the embedded bus does not say where they end."""
     last = time.monotonic()
     while count > 0 and time.monotonic() - last < PATIENCE_S:
-        found = sum(map(len, (await consumer.getmany(timeout_ms=100)).values()))
+        found = len(take(consumer))
         count, last = count - found, time.monotonic() if found else last
 
 
@@ -77,4 +87,4 @@ def percentiles(latency_s: np.ndarray) -> dict[str, float]:
 
 if __name__ == "__main__":
     bus_, topic_, rate_, count_, first_, warm_ = sys.argv[1:]
-    asyncio.run(main(bus_, topic_, float(rate_), int(count_), int(first_), int(warm_)))
+    main(bus_, topic_, float(rate_), int(count_), int(first_), int(warm_))

@@ -214,16 +214,15 @@ def _ranks(codes: NDArray[np.int64]) -> tuple[I64, NDArray[np.intp]]:
 def _folded(
     known: list[Cell | None], place: NDArray[np.intp], quantities: list[F64]
 ) -> list[Running]:
-    """The cells' moments, with each quantity's values folded in, for all cells at once."""
-    names, empty = Running.__slots__, Running.empty(len(quantities))
+    """The cells' moments, with each quantity's values folded in, for all of them at once."""
+    width, empty = len(quantities), Running.empty(len(quantities))
     cells = [empty if cell is None else cell.running for cell in known]
-    carried = [np.stack([getattr(cell, name) for cell in cells], axis=1) for name in names]
-    folded = [
-        Running(*(column[k] for column in carried)).folded(place, values)
-        for k, values in enumerate(quantities)
-    ]
-    columns = [np.stack([getattr(one, name) for one in folded], axis=1) for name in names]
-    return [Running(*(column[c] for column in columns)) for c in range(len(known))]
+    names = Running.__slots__
+    carried = Running(*[np.concatenate([getattr(cell, name) for cell in cells]) for name in names])
+    places = place[:, None] * width + np.arange(width)
+    folded = carried.folded(places.ravel(), np.stack(quantities, axis=1).ravel())
+    columns = [getattr(folded, name).reshape(-1, width) for name in names]
+    return [Running(*[column[c].copy() for column in columns]) for c in range(len(known))]
 
 
 def _see(

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TypeVar
 
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import HeadraceError, OwnershipLostError
-from headrace.schemas.protocols import Effects, WriteOutcome
+from headrace.schemas.protocols import Effects, OnlineRows, Output, WriteOutcome
 from headrace.streams.delivery.isolate import effects_of
 from headrace.streams.delivery.ownership import Owned, Takeover
 from headrace.streams.delivery.ports import Delivered, StagePorts
@@ -28,9 +28,9 @@ class Lane:
     """Takes the partition over, then works through its batches in order.
 
     A batch's steps, each durable before the next begins: publish its outputs and await their
-    acknowledgement; write its online rows; write state and position R by compare-and-set; fold the
-    delta; tell the transport that it is done, which lets the group offset move on. A crash between
-    any two of them is repaired by the next owner's takeover.
+    acknowledgement, and write its online rows beside that; write state and position R by
+    compare-and-set; fold the delta; tell the transport that it is done, which lets the group offset
+    move on. A crash between any two of them is repaired by the next owner's takeover.
 
     Args:
         stage: The stage this lane is part of.
@@ -178,17 +178,24 @@ class Lane:
 
     async def _make_durable(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
         began = time.monotonic()
-        if effects.outputs:
-            await self._retried("publish", lambda: self._stage.publisher.publish(effects.outputs))
-        for rows in effects.online:
-            await self._retried(
-                "online rows",
-                lambda rows=rows: self._stage.store.write_rows(  # type: ignore[misc]
-                    rows, epoch=owned.epoch, ttl_s=self._stage.ttl_s[rows.view]
-                ),
-            )
+        await _side_by_side(
+            [
+                *([self._publish(effects.outputs)] if effects.outputs else []),
+                *[self._write_rows(owned, rows) for rows in effects.online],
+            ]
+        )
         await self._checkpoint(owned, part, effects)
         self._count(part, effects, time.monotonic() - began)
+
+    async def _publish(self, outputs: Sequence[Output]) -> None:
+        await self._retried("publish", lambda: self._stage.publisher.publish(outputs))
+
+    async def _write_rows(self, owned: Owned, rows: OnlineRows) -> None:
+        ttl_s = self._stage.ttl_s[rows.view]
+        await self._retried(
+            "online rows",
+            lambda: self._stage.store.write_rows(rows, epoch=owned.epoch, ttl_s=ttl_s),
+        )
 
     async def _checkpoint(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
         """Write delta and R, then fold; a store that was rolled back is written whole."""
@@ -235,3 +242,15 @@ class Lane:
         return await retried(
             step, what=f"{what} of {self._key}", on_retry=self._stage.counters.retry
         )
+
+
+async def _side_by_side(steps: Sequence[Coroutine[None, None, None]]) -> None:
+    """Await all of them; when one fails, the others are given up."""
+    if len(steps) == 1:
+        return await steps[0]
+    tasks = [asyncio.create_task(step) for step in steps]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

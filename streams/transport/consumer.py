@@ -19,14 +19,23 @@ from headrace.schemas.errors import (
     RetryableError,
 )
 from headrace.streams.transport.bodies import Bodies
+from headrace.streams.transport.bus_client import BusClient
 from headrace.streams.transport.flow import Delivered, Flow, rounds
 from headrace.streams.transport.options import Partition, StageOptions, log
 from headrace.streams.transport.pump import Fetched
 from headrace.streams.transport.share import Share
-from headrace.streams.transport.thread import BusThread
 
 if TYPE_CHECKING:
     from headrace.streams.transport.app import StageApp
+
+
+ROUND_S = 0.02
+"""Longest that small batches wait for those in hand. Begun together, the batches of a stage's
+partitions cost one request to the bus and one to the store; begun one by one, one each."""
+
+PACE_S = 0.005
+"""Least time between two rounds of small batches: at a low rate a round costs as much as at a high
+one, and without this a stage makes as many as the machine can bear."""
 
 
 class BatchMessage(ConsumerMessage):
@@ -63,12 +72,15 @@ class StageConsumer(driver.Consumer):
     """
 
     app: StageApp
-    _thread: BusThread
+    # Faust's name for whom it delegates to; ours needs no thread.
+    _thread: BusClient  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.flows: dict[Partition, Flow] = {}
         self._turns: deque[Flow] = deque()
         self._wake = asyncio.Event()
+        self._round_until = 0.0
+        self._next_round = 0.0
         self._committing = asyncio.Lock()
         self.committed_at: float | None = None
         self.halted = False
@@ -82,12 +94,12 @@ class StageConsumer(driver.Consumer):
         return self.app.options
 
     @property
-    def thread(self) -> BusThread:
-        """The thread with the bus client."""
+    def bus(self) -> BusClient:
+        """The bus client."""
         return self._thread
 
-    def _new_consumer_thread(self) -> BusThread:
-        return BusThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> BusClient:  # type: ignore[override]
+        return BusClient(self, loop=self.loop, beacon=self.beacon)
 
     def fail(self, error: BaseException) -> None:
         """End the stage with `error`; nothing more is committed."""
@@ -109,9 +121,22 @@ class StageConsumer(driver.Consumer):
             self._wake.clear()
             now = time.monotonic()
             generation = self.app.consumer_generation_id
-            for delivered in rounds(self._turns, now):
+            small = self._may_begin(now)
+            for delivered in rounds(self._turns, now, small=small):
                 await self.callback(BatchMessage(delivered, generation))
             self._after_round(now)
+
+    def _may_begin(self, now: float) -> bool:
+        """Whether small batches may begin: together, when none is in hand or those take long."""
+        if now < self._round_until and any(flow.in_flight for flow in self._turns):
+            self.loop.call_later(self._round_until - now, self._wake.set)
+            return False
+        if now < self._next_round:
+            self.loop.call_later(self._next_round - now, self._wake.set)
+            return False
+        if any(flow.ready(now) for flow in self._turns):
+            self._next_round, self._round_until = now + PACE_S, now + ROUND_S
+        return True
 
     def _after_round(self, now: float) -> None:
         later = [flow.not_before for flow in self._turns if flow.not_before > now]
@@ -119,7 +144,7 @@ class StageConsumer(driver.Consumer):
             self.loop.call_later(min(later) - now, self._wake.set)
         for flow in self._turns:
             if flow.bus_paused and not flow.full and not flow.paused:
-                self._thread.tell(self._thread.pump.resume, flow)
+                self._thread.pump.resume(flow)
 
     def pause(self, partition: Partition) -> None:
         """Hand out and fetch nothing of a partition; others go on."""
@@ -127,7 +152,7 @@ class StageConsumer(driver.Consumer):
         flow = self.flows.get(partition)
         if flow is not None:
             flow.paused = True
-            self._thread.tell(self._thread.pump.pause, flow)
+            self._thread.pump.pause(flow)
 
     def resume(self, partition: Partition) -> None:
         """Go on with a paused partition."""
@@ -135,7 +160,7 @@ class StageConsumer(driver.Consumer):
         flow = self.flows.get(partition)
         if flow is not None:
             flow.paused = False
-            self._thread.tell(self._thread.pump.resume, flow)
+            self._thread.pump.resume(flow)
             self._wake.set()
 
     # --- commit ---------------------------------------------------------------------------
@@ -206,7 +231,7 @@ class StageConsumer(driver.Consumer):
         self.flows = {flow.partition: flow for flow in flows}
         self._turns = deque(flows)
         for flow in flows:
-            self._thread.tell(self._thread.pump.open, flow)
+            self._thread.pump.open(flow)
 
     def stop_turns(self) -> None:
         """Begin nothing new; what has begun may still be finished."""

@@ -74,10 +74,9 @@ class Piece:
 
 
 class Flow:
-    """One partition during one assignment. Not thread-safe except where said.
+    """One partition during one assignment.
 
-    `arrived_*`, `end` and `bus_paused` are written by the bus thread only, `taken_*` by the loop
-    only, so that either side can read how much is held without a lock.
+    `arrived_*`, `end` and `bus_paused` are the pump's to write, `taken_*` the hand-out's.
 
     Attributes:
         partition: Topic and partition number.
@@ -130,7 +129,7 @@ class Flow:
 
     @property
     def full(self) -> bool:
-        """Whether enough is held: fetching more waits. Readable from any thread."""
+        """Whether enough is held: fetching more waits."""
         return (
             self.arrived_rows - self.taken_rows >= self._batch_rows
             or self.arrived_bytes - self.taken_bytes >= self._held_bytes
@@ -142,15 +141,18 @@ class Flow:
             self._pieces.append(piece)
             self.read = piece.records.next
 
-    def ready(self, now: float) -> bool:
-        """Whether `take` would give a batch at monotonic time `now`."""
+    def ready(self, now: float, *, small: bool = True) -> bool:
+        """Whether `take` would give a batch at monotonic time `now`; a small one only if asked."""
         if self.closing or self.paused or now < self.not_before:
             return False
-        return bool(self._again) or (bool(self._pieces) and len(self._open) < self._max_in_flight)
+        if self._again:
+            return True
+        whole = self.full or (small and not self._open)
+        return bool(self._pieces) and whole and len(self._open) < self._max_in_flight
 
-    def take(self, now: float) -> Delivered | None:
+    def take(self, now: float, *, small: bool = True) -> Delivered | None:
         """The next batch to hand over: one that came back first, then new records."""
-        if not self.ready(now):
+        if not self.ready(now, small=small):
             return None
         if self._again:
             return self._again.pop(0)
@@ -212,14 +214,17 @@ class Flow:
         self._again.clear()
 
 
-def rounds(flows: deque[Flow], now: float) -> Iterator[Delivered]:
-    """Hand out what is ready, one batch of each partition per round, a new first each round."""
+def rounds(flows: deque[Flow], now: float, *, small: bool = True) -> Iterator[Delivered]:
+    """Hand out what is ready, one batch of each partition per round, a new first each round.
+
+    Without `small`, only of partitions that have a full batch.
+    """
     busy = True
     while busy:
         busy = False
         flows.rotate(-1)
         for flow in list(flows):
-            delivered = flow.take(now)
+            delivered = flow.take(now, small=small)
             if delivered is not None:
                 busy = True
                 yield delivered

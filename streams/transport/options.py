@@ -101,7 +101,7 @@ class StageOptions:
             "heartbeat_interval_ms": int(self.heartbeat_s * 1000),
             # Others wait this long for us to finish open work before we lose our place.
             "rebalance_timeout_ms": int((self.shutdown_s + 5) * 1000),
-            # Liveness is the heartbeat of the bus thread; stuck work is the watchdog's to find.
+            # Liveness is the heartbeat of the event loop; stuck work is the watchdog's to find.
             "max_poll_interval_ms": 24 * 3600 * 1000,
         }
 

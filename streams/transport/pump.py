@@ -1,4 +1,4 @@
-"""The fetch side, in the bus thread: responses in, columns out to the event loop."""
+"""The fetch side: responses in, columns out."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _CORRUPT_TRIES = 3
 
 
 class Pump:
-    """Moves every fetched record of open partitions to the event loop, as columns.
+    """Moves every fetched record of open partitions to the stage, as columns.
 
-    Everything here runs in the bus thread. A partition that holds enough is paused at the
-    client, so the broker is not asked for more; it is resumed when the stage took its share.
+    A partition that holds enough is paused at the client, so the broker is not asked for more; it
+    is resumed when the stage took its share.
 
     Args:
         consumer: The started client.

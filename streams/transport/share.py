@@ -147,7 +147,7 @@ class Share:
             if flow.read > end:
                 return self._consumer.fail(self._another_log(partition, flow.read, end))
             flow.read = self._in_log(partition, flow.read, begin)
-            self._consumer.thread.tell(self._consumer.thread.pump.open, flow)
+            self._consumer.bus.pump.open(flow)
         return None
 
     def _another_log(self, partition: Partition, position: int, end: int) -> StateError:

@@ -259,7 +259,7 @@ class StageTransport:
     def columnar(self) -> bool:
         """Whether the columnar fetch lane is in use."""
         consumer = self._joined()
-        return consumer is not None and consumer.thread.columnar
+        return consumer is not None and consumer.bus.columnar
 
     def _flows(self) -> dict[Partition, Flow]:
         consumer = self._joined()

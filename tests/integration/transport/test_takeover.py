@@ -142,7 +142,7 @@ async def test_commit_of_a_former_owner_is_refused(transport_kafka: Bus) -> None
         assert await stage.log_range((topic, 0)) == (0, 10)
         with pytest.raises(OwnershipLostError):
             await stage.commit((topic, 5), 1)
-        stage._consumer().thread._ensure_consumer()._coordinator.generation -= 1
+        stage._consumer().bus.kafka._coordinator.generation -= 1
         with pytest.raises(OwnershipLostError):
             await stage.commit((topic, 0), 10)
 

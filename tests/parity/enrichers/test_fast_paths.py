@@ -96,6 +96,34 @@ def test_times_by_column_and_one_by_one(parts: list[tuple[datetime, str, str]]) 
     assert times.tolist() == [parse_one(text) for text in texts]
 
 
+@given(
+    st.sampled_from(["2026-11-21T10:", "0001-01-01T00:", "9999-12-31T23:", "2026-02-30T10:"]),
+    st.lists(
+        st.tuples(
+            st.integers(0, 3599),
+            st.one_of(st.none(), st.tuples(st.integers(0, 8), st.sampled_from("0695:.Za /"))),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.sampled_from(["", ".1", ".12", ".123", ".999999"]),
+    st.sampled_from(["Z", "+00:30", "-00:30"]),
+)
+def test_times_within_one_hour(
+    hour: str, parts: list[tuple[int, tuple[int, str] | None]], fraction: str, zone: str
+) -> None:
+    """Times that share their hour, some with one character wrong, are those read one by one."""
+    texts = []
+    for second, fault in parts:
+        rest = list(f"{second // 60:02d}:{second % 60:02d}{fraction}")
+        if fault is not None and fault[0] < len(rest):
+            rest[fault[0]] = fault[1]
+        texts.append(hour + "".join(rest) + zone)
+    times, _ = parse_iso(texts)
+
+    assert times.tolist() == [parse_one(text) for text in texts]
+
+
 def test_times_against_the_calendar() -> None:
     """Every day of four centuries is the one Python's calendar says."""
     first = datetime(1850, 1, 1, 23, 59, 59, tzinfo=UTC)

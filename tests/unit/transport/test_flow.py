@@ -47,7 +47,11 @@ def test_fetches_are_cut_and_joined_to_batches() -> None:
     one = flow(in_flight=10)
     for first, count in ((0, 3), (3, 4), (7, 15), (22, 1)):
         fetch(one, first, count)
-    batches = [take(one).records for _ in range(3)]
+    begun = [take(one), take(one)]
+    assert one.take(1.0) is None  # the rest is no full batch: it waits for company
+    for delivered in begun:
+        delivered.done()
+    batches = [delivered.records for delivered in (*begun, take(one))]
     assert [len(batch) for batch in batches] == [10, 10, 3]
     assert np.concatenate([batch.offsets for batch in batches]).tolist() == list(range(23))
     assert [value for batch in batches for value in batch.values] == [b"%d" % i for i in range(23)]
@@ -128,6 +132,15 @@ def test_rounds_take_turns_and_begin_with_another_each_time() -> None:
     assert sorted(order) == [0, 0, 0, 1, 2, 2, 2]
     assert set(order[:3]) == {0, 1, 2}
     assert order[0] != order[3]
+
+
+def test_a_round_without_small_batches_hands_out_full_ones() -> None:
+    """What waits for a round to end is small batches, never a full one."""
+    flows = deque([flow(0), flow(1)])
+    fetch(flows[0], 0, 3)
+    fetch(flows[1], 0, 12)
+    assert [len(found.records) for found in rounds(flows, 1.0, small=False)] == [10]
+    assert sorted(len(found.records) for found in rounds(flows, 1.0)) == [3]
 
 
 @pytest.mark.parametrize("state", ["paused", "closing"])
