@@ -11,6 +11,7 @@ batches to the runner's lanes, a lane asks the agent for the batch's effects and
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,8 @@ from headrace.streams.delivery.ports import StagePorts
 from headrace.streams.delivery.retry import retried
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
-from headrace.streams.jobs import Endpoints
+from headrace.streams.health.readings import partition_statuses
+from headrace.streams.jobs import Endpoints, PartitionStatus
 from headrace.streams.kafka import client_options
 from headrace.streams.source import StageSource
 from headrace.streams.telemetry import observe
@@ -129,6 +131,14 @@ class RunningStage:
     def in_flight(self) -> dict[int, int]:
         """Batches taken and not yet durable, by partition."""
         return _by_partition(self.transport.in_flight if self.transport else {})
+
+    def partitions(self) -> tuple[PartitionStatus, ...]:
+        """Each partition of our share: position, lag, and what its lane has in hand."""
+        if self.runner is None:
+            return ()
+        return partition_statuses(
+            self.runner.lanes, lag=self.lag(), in_flight=self.in_flight(), now_s=time.monotonic()
+        )
 
     def served(self) -> tuple[int, int, int]:
         """Session calls, rows scored by the model, rows answered by the cache."""

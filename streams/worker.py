@@ -119,6 +119,8 @@ def _write(running: RunningStage) -> None:
         rss_mb=_rss_mb(usage.ru_maxrss),
         cpu_s=usage.ru_utime + usage.ru_stime,
         cache=running.cache_share(),
+        topic=running.plan.source,
+        partitions=running.partitions(),
     )
     _tell(status)
 

@@ -113,6 +113,7 @@ class ServeAgent:
             pipeline=self._name,
             pipeline_digest=self._digest,
             first_seen_ms=int(records.log_times_ms[row]),
+            model=self._scorer.model.digest,
         )
         output = Output(
             self._topics.deadletter.name,
@@ -200,6 +201,7 @@ class ServeAgent:
             pipeline=self._name,
             pipeline_digest=self._digest,
             first_seen_ms=int(block.log_times_ms[0]),
+            model=self._scorer.model.digest,
         )
 
     def _summarized(

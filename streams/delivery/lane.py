@@ -6,7 +6,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Sequence,
+)
+from contextlib import contextmanager
 from typing import TypeVar
 
 from headrace.schemas.batch import RecordBatch
@@ -61,7 +69,28 @@ class Lane:
         self._wake = asyncio.Event()
         self._stopping = False
         self._finished = 0
+        self._position = 0
+        self._steps: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def step(self) -> tuple[str, float] | None:
+        """The oldest step in hand and its begin, monotonic seconds; None between two batches."""
+        return next(iter(self._steps.items()), None)
+
+    @property
+    def position(self) -> int:
+        """Next offset to process; 0 before the first takeover is done."""
+        return self._position
+
+    @contextmanager
+    def _in_hand(self, step: str) -> Iterator[None]:
+        """A step as the watchdog sees it: one that is repeated keeps its beginning."""
+        self._steps[step] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._steps.pop(step, None)
 
     def start(self, parked: Owned | None) -> None:
         """Begin; `parked` is what we owned when the partition was last taken from us."""
@@ -91,7 +120,7 @@ class Lane:
         """A task boundary: whatever ends a lane other than `stop` ends the worker."""
         try:
             if parked is not None and await self._retried("held", lambda: self._regain(parked)):
-                self.owned = parked
+                self.owned, self._position = parked, parked.position
             await self._take_over()
             self.ready = True
             while (delivered := await self._next()) is not None:
@@ -136,16 +165,16 @@ class Lane:
         """Own the partition, unless stopped before; a no-op while we own it."""
         while self.owned is None and not self._stopping:
             try:
-                self.owned = await self._retried(
-                    "takeover",
-                    lambda: self._takeover.take(
-                        self.topic, self.partition, finished=self._finished
-                    ),
-                )
+                with self._in_hand("takeover"):
+                    self.owned = await self._retried("takeover", self._take)
+                self._position = self.owned.position
             except OwnershipLostError as error:
                 # The group has moved on: a revocation is on its way and will stop this lane.
                 log.info("%s is not ours yet: %s", self._key, error)
                 await asyncio.sleep(OWNERSHIP_PAUSE_S)
+
+    async def _take(self) -> Owned:
+        return await self._takeover.take(self.topic, self.partition, finished=self._finished)
 
     async def _process(self, owned: Owned, records: RecordBatch) -> None:
         """Make every record at or above P durable."""
@@ -162,9 +191,15 @@ class Lane:
             rebuilt=owned.rebuilt,
             on_retry=self._stage.counters.retry,
         )
-        async for part, effects in parts:
-            await self._make_durable(owned, part, effects)
+        while (made := await self._next_part(parts)) is not None:
+            await self._make_durable(owned, *made)
         self.owned = owned
+
+    async def _next_part(
+        self, parts: AsyncIterator[tuple[RecordBatch, Effects]]
+    ) -> tuple[RecordBatch, Effects] | None:
+        with self._in_hand("process"):
+            return await anext(parts, None)
 
     async def _count_expired(self, position: int) -> None:
         """A gap below the log's start is loss by retention; any other is a marker or compaction."""
@@ -178,17 +213,21 @@ class Lane:
 
     async def _make_durable(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
         began = time.monotonic()
-        await _side_by_side(
-            [
-                *([self._publish(effects.outputs)] if effects.outputs else []),
-                *[self._write_rows(owned, rows) for rows in effects.online],
-            ]
-        )
-        await self._checkpoint(owned, part, effects)
+        steps = [self._publish(effects.outputs)] if effects.outputs else []
+        if effects.online:
+            steps.append(self._write_online(owned, effects.online))
+        await _side_by_side(steps)
+        with self._in_hand("checkpoint"):
+            await self._checkpoint(owned, part, effects)
         self._count(part, effects, time.monotonic() - began)
 
     async def _publish(self, outputs: Sequence[Output]) -> None:
-        await self._retried("publish", lambda: self._stage.publisher.publish(outputs))
+        with self._in_hand("publish"):
+            await self._retried("publish", lambda: self._stage.publisher.publish(outputs))
+
+    async def _write_online(self, owned: Owned, views: Sequence[OnlineRows]) -> None:
+        with self._in_hand("online rows"):
+            await _side_by_side([self._write_rows(owned, rows) for rows in views])
 
     async def _write_rows(self, owned: Owned, rows: OnlineRows) -> None:
         ttl_s = self._stage.ttl_s[rows.view]
@@ -225,7 +264,7 @@ class Lane:
             )
         if outcome is WriteOutcome.NOT_OWNER:
             raise OwnershipLostError(f"checkpoint {self._key!r} was claimed by another worker")
-        owned.stored = owned.position
+        owned.stored = self._position = owned.position
 
     def _count(self, part: RecordBatch, effects: Effects, seconds: float) -> None:
         counts, counters = effects.counts, self._stage.counters

@@ -24,6 +24,11 @@ class StageRunner:
         self._assigned = False
 
     @property
+    def lanes(self) -> list[Lane]:
+        """Lanes of the partitions that are ours now."""
+        return list(self._lanes.values())
+
+    @property
     def ready(self) -> bool:
         """Partitions were assigned, and every one of them is taken over."""
         return self._assigned and all(lane.ready for lane in self._lanes.values())

@@ -155,10 +155,11 @@ async def test_effects_print_no_content() -> None:
     """A delta that is logged by mistake shows no device, id or value."""
     subject = agent()
     state = subject.new_state("telemetry", 2)
-    effects = await subject.process(state, world.batch([value("secret", 1)]), rebuilt=False)
+    events = world.batch([value("secret", 1, device="press-hall-4")])
+    effects = await subject.process(state, events, rebuilt=False)
 
     assert "secret" not in repr(effects.delta)
-    assert "d0" not in repr(effects.delta)
+    assert "press-hall" not in repr(effects.delta)
 
 
 async def test_another_agents_state_is_refused() -> None:
