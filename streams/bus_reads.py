@@ -11,6 +11,7 @@ import numpy as np
 
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import BusUnavailableError
+from headrace.streams.bus.ends import log_ends
 
 _POLL_MS = 200
 
@@ -76,9 +77,7 @@ def to_batch(topic: str, partition: int, records: Sequence[Any]) -> RecordBatch:
 
 async def log_edges(consumer: Any, parts: Sequence[Any]) -> dict[Any, tuple[int, int]]:
     """Of each partition the first offset in the log, and the offset after its last."""
-    begin, end = await asyncio.gather(
-        consumer.beginning_offsets(parts), consumer.end_offsets(parts)
-    )
+    begin, end = await asyncio.gather(consumer.beginning_offsets(parts), log_ends(consumer, parts))
     return {part: (begin[part], end[part]) for part in parts}
 
 

@@ -20,6 +20,7 @@ from aiokafka import (  # type: ignore[import-untyped]
 from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.errors import BusRefusedError, HeadraceError, SettingsError, TopicError
 from headrace.schemas.topics import EVENT_LIMIT_BYTES
+from headrace.streams.bus.ends import log_ends
 from headrace.streams.client.bus import Owner, Position, Start
 from headrace.streams.kafka import describe_topics, mapped_errors
 
@@ -160,7 +161,7 @@ class KafkaReader:
     async def ends(self) -> dict[int, int]:
         """See `BusReader.ends`."""
         with mapped_errors(f"reading {self._topic!r}"):
-            ends = await self._consumer.end_offsets(list(self._ready))
+            ends = await log_ends(self._consumer, self._ready)
         return {part.partition: end for part, end in ends.items()}
 
     async def stop(self) -> None:
@@ -249,7 +250,7 @@ class KafkaReader:
         if self._start == "earliest":
             begins: dict[Any, int] = await self._consumer.beginning_offsets(parts)
             return begins
-        ends: dict[Any, int] = await self._consumer.end_offsets(parts)
+        ends = await log_ends(self._consumer, parts)
         if self._start_ms is None:
             return ends
         found = await self._consumer.offsets_for_times(dict.fromkeys(parts, self._start_ms))

