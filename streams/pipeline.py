@@ -23,6 +23,7 @@ from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Agent
 from headrace.schemas.topics import PipelineTopics, topics_of
+from headrace.streams.bus.options import client_options
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ports import StagePorts
@@ -31,7 +32,6 @@ from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.health.readings import partition_statuses
 from headrace.streams.jobs import Endpoints, PartitionStatus
-from headrace.streams.kafka import client_options
 from headrace.streams.source import StageSource
 from headrace.streams.telemetry import observe
 from headrace.streams.transport.publish import KafkaPublisher

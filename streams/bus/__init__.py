@@ -1,1 +1,1 @@
-"""The door to the bus for all that is not the stages' own consumer."""
+"""The door to the bus, for all but the stages' own consumer: options, errors, topics, reads."""

@@ -20,9 +20,10 @@ from aiokafka import (  # type: ignore[import-untyped]
 from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.errors import BusRefusedError, HeadraceError, SettingsError, TopicError
 from headrace.schemas.topics import EVENT_LIMIT_BYTES
+from headrace.streams.bus.admin import describe_topics
+from headrace.streams.bus.connection import mapped_errors
 from headrace.streams.bus.ends import log_ends
 from headrace.streams.client.bus import Owner, Position, Start
-from headrace.streams.kafka import describe_topics, mapped_errors
 
 SESSION_MS, HEARTBEAT_MS = 6_000, 2_000
 """A dead member's partitions are free after 6 s, Kafka's least allowed by default."""
@@ -34,7 +35,7 @@ class KafkaBus:
     """A bus that speaks Kafka's protocol.
 
     Args:
-        options: aiokafka client options (`streams.kafka.client_options`).
+        options: aiokafka client options (`streams.bus.options.client_options`).
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:

@@ -21,11 +21,11 @@ from mode import Service
 
 from headrace.schemas.errors import BusUnavailableError, FatalError, TopicError
 from headrace.streams.bus.ends import log_ends
+from headrace.streams.bus.repairs import repair_aiokafka
 from headrace.streams.transport import columnar
 from headrace.streams.transport.options import Partition, StageOptions, columnar_required, log
 from headrace.streams.transport.pump import Pump
 from headrace.streams.transport.refusals import translate, why_unreachable
-from headrace.streams.transport.repairs import repair_aiokafka
 
 repair_aiokafka()
 

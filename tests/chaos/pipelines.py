@@ -16,8 +16,10 @@ from headrace.feature_store.open import open_store
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.schemas.topics import topics_of
+from headrace.streams.bus.admin import ensure_topics
+from headrace.streams.bus.options import client_options
+from headrace.streams.bus.reads import log_ranges, read_range
 from headrace.streams.jobs import STAGES, Endpoints
-from headrace.streams.kafka import client_options, ensure_topics, log_ranges, read_range
 from headrace.streams.positions import settle_positions
 
 BATCH_ROWS = 500

@@ -15,7 +15,7 @@ from fakes.bus_logs import HANGING, SILENT, FakeLogs, Logs, RealLogs, write_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.streams import kafka
+from headrace.streams.bus import reads
 from headrace.streams.bus.ends import log_ends
 
 NOT_LEADER, OUT_OF_RANGE, UNREADABLE, NO_RIGHTS_AT_ALL = 6, 1, 29, 31
@@ -124,13 +124,13 @@ async def test_a_range_is_described_and_read_to_its_last_record(bus_url: str) ->
     part = logs.parts[0]
     try:
         await logs.write(part, 6)
-        assert await kafka.log_ranges(logs.options, part.topic) == {0: (0, 6), 1: (0, 0)}
-        found = [b async for b in kafka.read_range(logs.options, part.topic, 0, 0, 6)]
+        assert await reads.log_ranges(logs.options, part.topic) == {0: (0, 6), 1: (0, 0)}
+        found = [b async for b in reads.read_range(logs.options, part.topic, 0, 0, 6)]
         assert [o for b in found for o in b.offsets.tolist()] == list(range(6))
-        last = await kafka.last_record(logs.options, part.topic, 0, 5)
+        last = await reads.last_record(logs.options, part.topic, 0, 5)
         assert last is not None
         assert last.offset == 5
-        assert await kafka.last_record(logs.options, part.topic, 0, 6) is None
+        assert await reads.last_record(logs.options, part.topic, 0, 6) is None
     finally:
         await logs.stop()
 
@@ -145,7 +145,7 @@ async def test_deleted_records_move_the_beginning_only(kafka_url: str) -> None:
         await logs.write(part, 6)
         for first in (4, 6):
             await admin.delete_records({part: RecordsToDelete(before_offset=first)})
-            assert await kafka.log_range(logs.options, part.topic, 0) == (first, 6)
+            assert await reads.log_range(logs.options, part.topic, 0) == (first, 6)
     finally:
         await admin.close()
         await logs.stop()

@@ -23,10 +23,12 @@ from headrace.schemas.block import FeatureBlock
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.schemas.topics import topics_of
+from headrace.streams.bus.admin import ensure_topics
+from headrace.streams.bus.options import client_options
+from headrace.streams.bus.reads import log_ranges, read_range
 from headrace.streams.client.deadletters import DeadLetter, DeadLetters
 from headrace.streams.client.kafka_bus import KafkaBus
 from headrace.streams.jobs import Endpoints
-from headrace.streams.kafka import client_options, ensure_topics, log_ranges, read_range
 from headrace.streams.positions import settle_positions
 
 COMMAND = "from headrace.streams.cli.main import main; main()"
