@@ -47,6 +47,13 @@ SERVE_BLOCKS = 16
 (a full block of the reference job holds about 3,000)."""
 
 
+FETCH_BYTES = 8 << 20
+LEAST_FETCH_BYTES = (1 << 20) + (64 << 10)
+"""A stage fetches this much at once, shared out to the partitions of its topic, but of each no less
+than the second, which holds the largest record batch that a broker takes by default: a broker gives
+a batch beyond the limit for the first partition of an answer only, and the others would starve."""
+
+
 @dataclass(frozen=True, slots=True)
 class StagePlan:
     """One stage, ready to run as soon as bus and store are there.
@@ -198,6 +205,7 @@ def _wire(
         client_options=options,
         embedded=endpoints.embedded,
         batch_rows=delivery.batch_rows if plan.stage == "enrich" else SERVE_BLOCKS,
+        fetch_bytes=max(FETCH_BYTES // plan.topics.telemetry.partitions, LEAST_FETCH_BYTES),
         handler=runner,
     )
     source = StageSource(options, transport)
