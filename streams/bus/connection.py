@@ -68,14 +68,14 @@ async def started(client: Any, options: Options, tried: str) -> AsyncIterator[An
             try:
                 await client.start()
             except KafkaConnectionError:
-                await _connect(options, tried)
+                await connect(options, tried)
                 raise
             yield client
     finally:
         await close()
 
 
-async def _connect(options: Options, tried: str) -> float:
+async def connect(options: Options, tried: str) -> float:
     """Connect, log in and ask any of the servers, the reason of the last failure if none answers.
 
     Returns:
@@ -104,7 +104,7 @@ async def check_bus(options: Options) -> BusCheck:
     """Whether the bus can be reached, and lets us in; never raises one of our errors."""
     servers = ",".join(options["bootstrap_servers"])
     try:
-        took_ms = await _connect(options, "connecting to the bus") * 1000
+        took_ms = await connect(options, "connecting to the bus") * 1000
     except BusUnavailableError as error:
         return BusCheck("unreachable", str(error))
     except HeadraceError as error:
