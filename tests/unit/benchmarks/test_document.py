@@ -14,7 +14,8 @@ SIDE = {
     "events_per_s": 100.0, "us_cpu_per_event": 5.0, "rss_mb": 50.0, "processes_mb": {"serve": 40.0},
 }  # fmt: skip
 RATE = {"p50_ms": 15.0, "p99_ms": 51.0, "p99_9_ms": 30.0, "max_ms": 64.0, "missing": 5,
-        "most_behind_ms": 6.0, "cores": 0.5, "lowest_p50_ms": 9.0, "highest_p50_ms": 21.0}  # fmt: skip
+        "lowest_p50_ms": 9.0, "highest_p50_ms": 21.0, "most_behind_ms": 6.0,
+        "cores": 0.5}  # fmt: skip
 POINT = {"events_per_s": 5e4, "us_cpu_per_event": 9.5, "rss_mb": 400.0, "events": 777,
          "every_partition_s": 0.44, "steady": True}  # fmt: skip
 REPORT = {
