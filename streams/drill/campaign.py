@@ -1,213 +1,216 @@
-"""A seeded run: a load, a plan of kills, a drain, and a fault-free run over the same log."""
+"""A seeded run: a load, its faults, a drain, and a fault-free run over the same log."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from chaos.ledger import Found, breaches, understand
-from chaos.load import Load, make_load
-from chaos.pipelines import BATCH_ROWS, Pipe
-from chaos.sender import Sender
-from chaos.workers import Workers
-from redis.asyncio import Redis
-
-from headrace.streams.client import Consumer
+from headrace.schemas.errors import FatalError, RetryableError
+from headrace.streams.drill.ledger import Found, understand
+from headrace.streams.drill.load import Fleet, Load
+from headrace.streams.drill.schedule import Plan
+from headrace.streams.drill.sender import Sender
+from headrace.streams.drill.services import Services
+from headrace.streams.drill.strikes import Struck, strike
+from headrace.streams.drill.target import Target
+from headrace.streams.drill.verdict import Tally, breaches, tally
+from headrace.streams.drill.workers import Workers
 from headrace.streams.jobs import STAGES
 
-EVENTS, SURGE_ROWS = 36_000, 6000
-When = Literal["surge", "back", "any"]
-Kind = Literal["kill", "rebalance", "store lost", "pause"]
-SESSION_S = 8.0
-"""After so long without a sign of life a member's partitions go to others."""
+RATE_PER_S = 1000.0
+DRAIN_S = 120.0
 
 
 @dataclass(frozen=True)
-class Strike:
-    """One blow.
+class Outcome:
+    """What came of one run.
 
     Attributes:
-        when: ``surge``: after all are ready, in a surge. ``back``: just after all are ready, in
-            the backlog that waits for them. ``any``: at any time, ready or not.
-        after_s: Time from then to the blow.
-        victims: Workers killed together.
-        flush: The store is emptied, while the victims are down.
-        down_s: Time until they are started again.
-        paused: They are stopped for that time and go on, rather than killed.
+        plan: What was done.
+        load: What was sent.
+        found: What it left.
+        tally: What went wrong, in numbers.
+        doubled: Predictions that the shipped consumer handed over twice.
+        breaches: What went wrong, in words; empty where nothing did.
+        struck: What became of each fault.
+        crashes: Workers of each stage that ended by themselves and were started again.
     """
-
-    when: When
-    after_s: float
-    victims: tuple[str, ...]
-    flush: bool
-    down_s: float
-    paused: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What happens to one seed's run."""
-
-    seed: int
-    kind: Kind
-    workers: tuple[str, ...]
-    strikes: tuple[Strike, ...]
-
-    def kills(self) -> Counter[str]:
-        """How often a worker of each stage is killed or paused."""
-        return Counter(
-            victim.partition("-")[0] for strike in self.strikes for victim in strike.victims
-        )
-
-
-def make_plan(seed: int, kind: Kind) -> Plan:
-    """Two to four blows of a seeded kind at seeded times."""
-    rng = random.Random(f"{kind}/{seed}")
-    workers: tuple[str, ...] = STAGES
-    if kind in ("rebalance", "pause"):
-        workers = (*STAGES, f"{rng.choice(STAGES)}-2")
-    strikes = tuple(_strike(rng, kind, workers) for _ in range(rng.randint(2, 4)))
-    return Plan(seed, kind, workers, strikes)
-
-
-def _strike(rng: random.Random, kind: Kind, workers: tuple[str, ...]) -> Strike:
-    victims = tuple(sorted(rng.sample(workers, rng.choice([1, 1, 1, 2]))))
-    flush, paused, down_s = kind == "store lost", kind == "pause", rng.uniform(0, 1)
-    if flush and rng.random() < 0.4:
-        victims = ()
-    if paused:
-        down_s = rng.uniform(0.5, 1.5) * SESSION_S
-    when: When = rng.choice(["surge", "surge", "back", "any"])
-    span_s = {"surge": 0.3, "back": 0.15, "any": SESSION_S}[when]
-    return Strike(when, rng.uniform(0, span_s), victims, flush, down_s, paused)
-
-
-@dataclass
-class Outcome:
-    """What came of one run."""
 
     plan: Plan
     load: Load
     found: Found
+    tally: Tally
+    doubled: int
     breaches: list[str]
-    consumed_twice: int
-    seconds: float
+    struck: list[Struck]
+    crashes: Counter[str]
 
 
-async def run_plan(plan: Plan, folder: Path, bus: str, store: str) -> Outcome:
-    """One seeded run and its verdict."""
-    began = time.monotonic()
-    load = make_load(plan.seed, EVENTS)
-    name = f"kill-{uuid.uuid4().hex[:8]}"
-    pipe = Pipe(folder, name, bus, store)
-    await under_load(pipe, load, plan.workers, lambda s, w: strike_all(plan, s, w, store))
-    calm_pipe = Pipe(folder, f"calm-{name}", bus, store, telemetry=pipe.topics.telemetry.name)
-    await in_peace(calm_pipe)
-    found = understand(load, await pipe.dump())
-    calm = understand(load, await calm_pipe.dump())
-    rows = None if plan.kind == "store lost" else BATCH_ROWS
-    wrong = breaches(load, found, calm, kills=allowed(plan), batch_rows=rows)
+async def run_plan(
+    plan: Plan,
+    target: Target,
+    calm: Target,
+    services: Services,
+    *,
+    rate_per_s: float = RATE_PER_S,
+    least_events: int = 0,
+    tell: Callable[[Struck], None] = lambda struck: None,
+) -> Outcome:
+    """One seeded run and its verdict.
+
+    Args:
+        plan: What is done to it.
+        target: The pipeline under fire.
+        calm: The same flow under another name, which reads the target's telemetry.
+        services: Bus and store of both.
+        rate_per_s: Events per second, surges aside.
+        least_events: Where the faults were through before so many were sent, the rest is sent
+            at once.
+        tell: Told of every fault that was carried out.
+
+    Raises:
+        FatalError: the run did not come to its end, so it says nothing.
+    """
+    fleet = Fleet(target.pipeline, plan.seed)
+    struck: list[Struck] = []
+    crashes: Counter[str] = Counter()
+
+    async def act(sender: Sender, workers: Workers) -> None:
+        began_s = time.monotonic()
+        recovering = []
+        try:
+            for fault in plan.faults:
+                await asyncio.sleep(max(0.0, began_s + fault.due_s - time.monotonic()))
+                struck.append(await strike(fault, sender, workers, services))
+                tell(struck[-1])
+                recovering.append(
+                    asyncio.create_task(_recover(struck[-1], sender, workers, target))
+                )
+            await sender.send(max(0, least_events - fleet.made))
+            await asyncio.gather(*recovering)
+        finally:
+            for task in recovering:
+                task.cancel()
+            await asyncio.gather(*recovering, return_exceptions=True)
+        crashes.update(workers.crashes)
+
+    await under_load(target, fleet, plan.workers, act, rate_per_s=rate_per_s)
+    await in_peace(calm)
+    return await judge(plan, fleet.load, target, calm, struck, crashes)
+
+
+async def judge(
+    plan: Plan,
+    load: Load,
+    target: Target,
+    calm: Target,
+    struck: list[Struck],
+    crashes: Counter[str],
+) -> Outcome:
+    """Hold what a run left against what was sent and against the fault-free run.
+
+    Raises:
+        FatalError: the log is not what was sent.
+    """
     sent = {partition: [row.value for row in rows] for partition, rows in load.by_partition.items()}
-    if await pipe.sent() != sent:
-        wrong.append("telemetry: the log is not what was sent, so the run says nothing")
-    if await pipe.online() != await calm_pipe.online():
+    if await target.sent() != sent:
+        raise FatalError(
+            f"the log of {target.topics.telemetry.name} is not what was sent, expected every event "
+            f"once, so the drill says nothing; run it again"
+        )
+    found = understand(load, await target.dump())
+    expected = understand(load, await calm.dump())
+    emptied = plan.has("store-lost") or plan.has("store-restart") or plan.has("bus-restart")
+    repeats = None if plan.has("bus-restart") else plan.repeats() + crashes
+    rows = None if emptied else target.pipeline.delivery.batch_rows
+    wrong = breaches(load, found, expected, repeats=repeats, batch_rows=rows)
+    if await target.online() != await calm.online():
         wrong.append("store: online rows differ from the fault-free run")
-    sources = Counter(await consumed(pipe))
+    sources = Counter(await target.consumed())
     if sources.keys() != found.predictions.first.keys():
         wrong.append(f"consumer: {len(sources)} of {len(found.predictions.first)} predictions")
-    twice = sources.total() - len(sources)
-    if twice:
-        wrong.append(f"consumer: {twice} predictions twice")
-    return Outcome(plan, load, found, wrong, twice, time.monotonic() - began)
-
-
-def allowed(plan: Plan) -> Counter[str]:
-    """Repeated stretches allowed per partition and stage: one a kill, and one a lost store."""
-    lost = sum(strike.flush for strike in plan.strikes)
-    return plan.kills() + Counter(dict.fromkeys(STAGES, lost))
+    doubled = sources.total() - len(sources)
+    if doubled:
+        wrong.append(f"consumer: {doubled} predictions twice")
+    counts = tally(load, found, expected)
+    return Outcome(plan, load, found, counts, doubled, wrong, struck, crashes)
 
 
 async def under_load(
-    pipe: Pipe,
-    load: Load,
+    target: Target,
+    fleet: Fleet,
     workers: tuple[str, ...],
     act: Callable[[Sender, Workers], Awaitable[None]],
+    *,
+    rate_per_s: float = RATE_PER_S,
 ) -> None:
-    """Send `load` to running workers while `act` does its worst, and wait until all is drained."""
-    await pipe.prepare()
-    running, enough = Workers(pipe), asyncio.Event()
-    running.start(*workers)
-    try:
-        async with Sender(pipe.options, pipe.topics.telemetry.name, load) as sender:
-            trickle = asyncio.create_task(sender.trickle(enough))
+    """Send a fleet's events to running workers while `act` does its worst, until all is drained.
+
+    Raises:
+        FatalError: it was not drained in time, or a worker ended for good.
+    """
+    async with running(target, workers) as started:
+        async with Sender(target.options, target.topics.telemetry.name, fleet) as sender:
+            enough = asyncio.Event()
+            trickle = asyncio.create_task(sender.trickle(rate_per_s, enough))
             try:
-                await act(sender, running)
+                await act(sender, started)
             finally:
                 enough.set()
                 await trickle
-        await pipe.drained()
-        await running.stop()
-    finally:
-        running.end()
+        await drained(target, started)
 
 
-async def in_peace(pipe: Pipe) -> None:
-    """Run a pipeline over a log that is there already."""
-    await pipe.prepare()
-    running = Workers(pipe)
-    running.start(*STAGES)
+async def in_peace(target: Target) -> None:
+    """Run a pipeline over a log that is there already.
+
+    Raises:
+        FatalError: it was not drained in time, or a worker ended for good.
+    """
+    async with running(target, STAGES) as started:
+        await drained(target, started)
+
+
+@asynccontextmanager
+async def running(target: Target, workers: tuple[str, ...]) -> AsyncIterator[Workers]:
+    """Workers of a pipeline that was not run before; stopped in order unless something failed."""
+    await target.prepare()
+    started = Workers(target)
+    started.start(*workers)
     try:
-        await pipe.drained()
-        await running.stop()
+        yield started
+        await started.stop()
     finally:
-        running.end()
+        started.end()
 
 
-async def strike_all(plan: Plan, sender: Sender, workers: Workers, store: str) -> None:
-    """Every blow of a plan, one after another."""
-    for strike in plan.strikes:
-        surge = None
-        if strike.when != "any":
-            await workers.ready()
-        if strike.when == "surge":
-            surge = asyncio.create_task(sender.send(SURGE_ROWS))
-        await asyncio.sleep(strike.after_s)
-        if strike.paused:
-            await workers.pause(*strike.victims, for_s=strike.down_s)
-        else:
-            workers.kill(*strike.victims)
-            if strike.flush:
-                await empty(store)
-            await asyncio.sleep(strike.down_s)
-            workers.start(*strike.victims)
-        if surge is not None:
-            await surge
+async def drained(target: Target, workers: Workers) -> None:
+    """Wait until both stages have done everything that is there.
+
+    Raises:
+        FatalError: not within `DRAIN_S`, or a worker ended for good.
+    """
+    await _through(await target.ends(target.topics.telemetry.name), target, workers)
 
 
-async def empty(store: str) -> None:
-    """FLUSHALL."""
-    client = Redis.from_url(store)
-    try:
-        await client.flushall()
-    finally:
-        await client.aclose()
+async def _through(ends: dict[int, int], target: Target, workers: Workers) -> None:
+    """Wait until everything below `ends` of telemetry has gone through both stages."""
+    await workers.reached("enrich", ends, within_s=DRAIN_S)
+    while True:
+        try:
+            blocks = await target.ends(target.topics.features.name)
+            break
+        except RetryableError as error:  # the next fault has struck
+            await asyncio.sleep(error.retry_after_s)
+    await workers.reached("serve", blocks, within_s=DRAIN_S)
 
 
-async def consumed(pipe: Pipe) -> list[tuple[int, int]]:
-    """Source partition and offset of everything that the shipped consumer hands over."""
-    found = []
-    topic = pipe.topics.predictions.name
-    async with Consumer(pipe.endpoints.bus, topic, start="earliest", follow=False) as consumer:
-        async for batch in consumer.batches():
-            found += [
-                (int(item.source_place.rpartition("[")[2][:-1]), item.source_offset)
-                for item in batch
-            ]
-    return found
+async def _recover(struck: Struck, sender: Sender, workers: Workers, target: Target) -> None:
+    """Note how long everything that was sent until the repair took to go through."""
+    ends = dict(sender.acknowledged)
+    await _through(ends, target, workers)
+    struck.recovered_s = time.monotonic() - struck.repaired_at_s

@@ -1,24 +1,20 @@
-"""The ledger: what a campaign left on its topics, held against what was promised."""
+"""The ledger: what a run left on its topics, by the source record that caused it."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from chaos.load import Load
 
 from headrace.schemas.block import FeatureBlock
 from headrace.schemas.ids import prediction_ids
+from headrace.streams.drill.load import Load
 
 Place = tuple[int, int]
 Records = dict[int, list[tuple[bytes | None, bytes, Sequence[tuple[str, bytes]]]]]
-
-HANDOVER_BYTES = 4 << 20
-"""Most bytes of blocks that the transport hands over at once: twice its `fetch_bytes`."""
 
 
 @dataclass
@@ -100,7 +96,7 @@ def understand(load: Load, dump: Dump) -> Found:
             _features(found, partition, number, value)
     for partition, records in dump.predictions.items():
         _predictions(found, dump, partition, records)
-    late = {row.event: place for place, row in load.places("late").items()}
+    late = {(place[0], row.value): place for place, row in load.places("late").items()}
     for partition, records in dump.deadletter.items():
         for _, value, headers in records:
             facts = {name: text.decode() for name, text in headers}
@@ -109,16 +105,16 @@ def understand(load: Load, dump: Dump) -> Found:
             found.dead.add((partition, offset), (facts["code"], facts["stage"], value))
     for partition, records in dump.late.items():
         for key, value, _ in records:
-            event = json.loads(value)["id"]
-            if event not in late:
-                found.unknown.append(f"late event {event}")
+            place = late.get((partition, value))
+            if place is None:
+                found.unknown.append(f"a late event on partition {partition} that none sent late")
                 continue
-            found.late.follow(partition, late[event][1])
-            found.late.add(late[event], (key, value))
+            found.late.follow(partition, place[1])
+            found.late.add(place, (key, value))
     for _, value, _ in (record for records in dump.summaries.values() for record in records):
         record = json.loads(value)
-        place = record["partition"], record["window_start_ms"], record["group"]
-        found.summaries.add(place, {k: v for k, v in record.items() if "pipeline" not in k})
+        window = record["partition"], record["window_start_ms"], record["group"]
+        found.summaries.add(window, {k: v for k, v in record.items() if "pipeline" not in k})
     return found
 
 
@@ -167,115 +163,3 @@ def _predictions(found: Found, dump: Dump, partition: int, records: Sequence[Any
     found.wrong_ids += sum(
         ours != theirs.decode() for ours, theirs in zip(ids, expected, strict=True)
     )
-
-
-def breaches(
-    load: Load,
-    found: Found,
-    calm: Found,
-    *,
-    kills: Mapping[str, int],
-    batch_rows: int | None,
-) -> list[str]:
-    """Everything in which a run under fire differs from what was promised.
-
-    Args:
-        load: What was sent.
-        found: What the run under fire left.
-        calm: What a fault-free run over the same log left.
-        kills: How often workers of each stage were killed.
-        batch_rows: The pipeline's; None where the store was lost too: then stretches are as long
-            as what was published since the group's last commit.
-    """
-    wrong: list[str] = []
-    for what in ("features", "predictions", "dead", "late", "summaries"):
-        ours, theirs = getattr(found, what), getattr(calm, what)
-        wrong += _compared(what, ours, theirs)
-        if theirs.repeats:
-            wrong.append(f"{what}: the fault-free run repeated {theirs.repeats}")
-    wrong += _fates(load, found)
-    wrong += [f"out of its device's order: {which}" for which in found.out_of_order[:3]]
-    wrong += found.unknown[:3]
-    if found.wrong_ids:
-        wrong.append(f"{found.wrong_ids} predictions have another id than their source gives")
-    if found.flagged:
-        wrong.append(f"{found.flagged} are flagged, and no history was lost")
-    return wrong + _windows(load, found) + _bounds(found, kills, batch_rows)
-
-
-def _compared(what: str, ours: Seen, theirs: Seen) -> list[str]:
-    wrong = [f"{what}: {len(ours.differing)} repeats differ, first {ours.differing[:1]}"]
-    lost = sorted(theirs.first.keys() - ours.first.keys())
-    more = sorted(ours.first.keys() - theirs.first.keys())
-    changed = [p for p in ours.first if p in theirs.first and ours.first[p] != theirs.first[p]]
-    wrong.append(f"{what}: {len(lost)} lost, first {lost[:1]}")
-    wrong.append(f"{what}: {len(more)} that the fault-free run has not, first {more[:1]}")
-    wrong.append(f"{what}: {len(changed)} differ from the fault-free run, first {changed[:1]}")
-    return [
-        line for line, bad in zip(wrong, (ours.differing, lost, more, changed), strict=True) if bad
-    ]
-
-
-def _fates(load: Load, found: Found) -> list[str]:
-    """What was sent must have become what it was meant to, whatever the fault-free run says."""
-    wrong = []
-    valid, dead, late = load.places("valid"), load.places("dead"), load.places("late")
-    events = {place: row.event for place, row in valid.items()}
-    if {p: fact["event_id"] for p, fact in found.predictions.first.items()} != events:
-        wrong.append("predictions: not exactly the valid events")
-    if found.features.first.keys() != valid.keys():
-        wrong.append("features: not exactly the valid events")
-    codes = {place: (row.code, "enrich", row.value) for place, row in dead.items()}
-    if found.dead.first != codes:
-        wrong.append("dead letters: not exactly the broken records under their codes")
-    kept = {place: (row.device.encode(), row.value) for place, row in late.items()}
-    if found.late.first != kept:
-        wrong.append("late events: not exactly the late ones")
-    return wrong
-
-
-def _windows(load: Load, found: Found) -> list[str]:
-    """Every released window counts exactly the valid events in it."""
-    valid = load.places("valid")
-    times = {p: [row.at_ms for (q, _), row in valid.items() if q == p] for p in load.by_partition}
-    wrong = []
-    for (partition, start, _), record in found.summaries.first.items():
-        end = record["window_end_ms"]
-        rows = sum(start <= at < end for at in times[partition])
-        if record["rows"] != rows:
-            wrong.append(f"summaries: window {start} of {partition} has {record['rows']} of {rows}")
-    return wrong[:3]
-
-
-def _bounds(found: Found, kills: Mapping[str, int], batch_rows: int | None) -> list[str]:
-    """A kill repeats at most the batch in hand of each partition of the killed stage."""
-    wrong = []
-    limits = {"features": "enrich", "dead": "enrich", "late": "enrich", "predictions": "serve"}
-    for what, stage in limits.items():
-        stretches: list[Stretch] = getattr(found, what).stretches
-        counts = Counter(stretch.partition for stretch in stretches)
-        for partition, count in counts.items():
-            if count > kills.get(stage, 0):
-                wrong.append(
-                    f"{what}: partition {partition} was repeated {count} times, "
-                    f"{stage} was killed {kills.get(stage, 0)} times"
-                )
-        if batch_rows is not None:
-            wrong += [
-                f"{what}: a repeat is longer than a batch: {stretch}"
-                for stretch in stretches
-                if not _within_a_batch(found, stage, stretch, batch_rows)
-            ]
-    return wrong
-
-
-def _within_a_batch(found: Found, stage: str, stretch: Stretch, batch_rows: int) -> bool:
-    if stage == "enrich":
-        return stretch.last - stretch.first < batch_rows
-    blocks = {
-        block
-        for (partition, offset), block in found.blocks.items()
-        if partition == stretch.partition and stretch.first <= offset <= stretch.last
-    }
-    size = sum(size for _, size in blocks)
-    return len(blocks) <= batch_rows and (len(blocks) == 1 or size <= HANDOVER_BYTES)

@@ -1,57 +1,78 @@
-"""The load's producer: a steady trickle, and surges that a killer may ask for."""
+"""The load's producer: a steady trickle, and surges that a fault may ask for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from chaos.load import Load
+from headrace.schemas.errors import RetryableError
+from headrace.streams.bus.reads import log_range
+from headrace.streams.client.kafka_bus import KafkaBus
+from headrace.streams.drill.load import Fleet, Row
 
-TRICKLE_ROWS, TRICKLE_S = 100, 0.1
+TRICKLE_S = 0.1
 
 
 class Sender:
-    """Sends a load in its order, each record once.
+    """Sends a fleet's events in their order, each record once, whatever becomes of the bus.
+
+    It is the only one that writes to its topic, which is new: so a record's place is known before
+    it is sent, and after an error the end of the log says what has arrived.
 
     Args:
         options: Client options.
         topic: Telemetry topic.
-        load: What to send.
+        fleet: Makes what is sent; what it has made before is on the topic already.
     """
 
-    def __init__(self, options: Mapping[str, Any], topic: str, load: Load) -> None:
-        self._producer = AIOKafkaProducer(
-            **options, acks="all", enable_idempotence=True, linger_ms=5
-        )
-        self._topic, self._rows = topic, load.rows
-        self._next = 0
-        self._order = asyncio.Lock()
+    def __init__(self, options: Mapping[str, Any], topic: str, fleet: Fleet) -> None:
+        self._options, self._topic, self._fleet = options, topic, fleet
+        self._writer = KafkaBus(options).writer(topic)
+        self._order = [asyncio.Lock() for _ in range(fleet.load.partitions)]
+        self.acknowledged = Counter({p: len(rows) for p, rows in fleet.load.by_partition.items()})
+        """Records of each partition that all replicas have."""
 
     async def __aenter__(self) -> Sender:
-        await self._producer.start()
+        await self._writer.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._producer.stop()
+        await self._writer.stop()
 
     async def send(self, count: int) -> None:
-        """Send the next `count` records, fewer at the end, and wait for their acknowledgements."""
-        async with self._order:
-            rows = self._rows[self._next : self._next + count]
-            self._next += len(rows)
-            sent = [
-                await self._producer.send(
-                    self._topic, row.value, key=row.device.encode(), partition=row.partition
-                )
-                for row in rows
-            ]
-        await asyncio.gather(*sent)
+        """Send the next `count` events, and wait for their acknowledgements.
 
-    async def trickle(self, enough: asyncio.Event) -> None:
-        """Send at a steady rate until `enough` is set, then what is left."""
-        while self._next < len(self._rows) and not enough.is_set():
-            await self.send(TRICKLE_ROWS)
-            await asyncio.sleep(TRICKLE_S)
-        await self.send(len(self._rows))
+        Delivery: once; retryable errors are repeated from where the log ends.
+        """
+        rows: dict[int, list[Row]] = {}
+        for row in self._fleet.take(count):
+            rows.setdefault(row.partition, []).append(row)
+        await asyncio.gather(*(self._write(*part) for part in rows.items()))
+
+    async def trickle(self, rate_per_s: float, enough: asyncio.Event) -> None:
+        """Send at a steady rate until `enough` is set."""
+        count = max(1, round(rate_per_s * TRICKLE_S))
+        while not enough.is_set():
+            await asyncio.gather(self.send(count), asyncio.sleep(TRICKLE_S))
+
+    async def _write(self, partition: int, rows: Sequence[Row]) -> None:
+        async with self._order[partition]:
+            begin = self.acknowledged[partition]
+            end = begin + len(rows)
+            while (at := self.acknowledged[partition]) < end:
+                left = rows[at - begin :]
+                keys = [row.device.encode() for row in left]
+                try:
+                    await self._writer.write(
+                        partition, keys, [row.value for row in left], [()] * len(left)
+                    )
+                except RetryableError as error:
+                    await asyncio.sleep(error.retry_after_s)
+                    with contextlib.suppress(RetryableError):
+                        _, found = await log_range(self._options, self._topic, partition)
+                        self.acknowledged[partition] = found
+                else:
+                    self.acknowledged[partition] = end
