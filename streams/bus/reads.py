@@ -204,5 +204,7 @@ async def start_offsets(consumer: Any, parts: Sequence[Any], start: Start) -> di
     ranges = await log_edges(consumer, parts)
     if isinstance(start, str):
         return {part: ranges[part][start == "latest"] for part in parts}
-    found = await consumer.offsets_for_times(dict.fromkeys(parts, start))
-    return {part: found[part].offset if found.get(part) else ranges[part][1] for part in parts}
+    times = await consumer.offsets_for_times(dict.fromkeys(parts, start))
+    # Where no record is as young, the embedded bus answers offset 0 with the time -1.
+    found = {part: hit.offset for part, hit in times.items() if hit and hit.timestamp >= 0}
+    return {part: found.get(part, ranges[part][1]) for part in parts}

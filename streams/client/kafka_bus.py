@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from aiokafka import (  # type: ignore[import-untyped]
@@ -23,6 +23,7 @@ from headrace.schemas.topics import EVENT_LIMIT_BYTES
 from headrace.streams.bus.admin import describe_topics
 from headrace.streams.bus.connection import mapped_errors
 from headrace.streams.bus.ends import log_ends
+from headrace.streams.bus.reads import start_offsets
 from headrace.streams.client.bus import Owner, Position, Start
 
 SESSION_MS, HEARTBEAT_MS = 6_000, 2_000
@@ -248,14 +249,10 @@ class KafkaReader:
         """Where a group that never read begins."""
         if not parts:
             return {}
-        if self._start == "earliest":
-            begins: dict[Any, int] = await self._consumer.beginning_offsets(parts)
-            return begins
-        ends = await log_ends(self._consumer, parts)
-        if self._start_ms is None:
-            return ends
-        found = await self._consumer.offsets_for_times(dict.fromkeys(parts, self._start_ms))
-        return {part: found[part].offset if found.get(part) else ends[part] for part in parts}
+        start: Literal["earliest", "latest"] = "earliest" if self._start == "earliest" else "latest"
+        return await start_offsets(
+            self._consumer, parts, start if self._start_ms is None else self._start_ms
+        )
 
     def _batch(self, partition: int, rows: Sequence[Any]) -> RecordBatch:
         headers = [row.headers for row in rows]
