@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from chaos.workers import Workers
 from fakes.onnx_models import mlp
 from integration.transport.harness import Bus
 
@@ -28,6 +27,7 @@ from headrace.streams.bus.options import client_options
 from headrace.streams.bus.reads import log_ranges, read_range
 from headrace.streams.client.deadletters import DeadLetter, DeadLetters
 from headrace.streams.client.kafka_bus import KafkaBus
+from headrace.streams.drill.workers import Workers
 from headrace.streams.jobs import Endpoints
 from headrace.streams.positions import settle_positions
 
