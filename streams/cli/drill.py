@@ -26,6 +26,9 @@ from headrace.streams.drill.target import Target
 FAULTS_EVERY_S = 60.0
 """Of every kind but ``kill`` there is one in so long a time."""
 
+MOST_EVENTS = 400_000
+"""About 5 KB of memory each: what was sent, what it became, twice."""
+
 
 @click.command()
 @click.argument("pipeline", default="hosts")
@@ -51,6 +54,11 @@ def drill(
     of its own. Exit code 0 only if nothing was lost, differs, is out of order, or came twice out
     of the consumer.
     """
+    if seconds * rate > MOST_EVENTS:
+        raise click.UsageError(
+            f"{seconds:g} s of {rate:g} events/s are more than {MOST_EVENTS}, which the ledger "
+            f"holds in memory; lower --rate or --seconds"
+        )
     began_s = time.monotonic()
     file, settings = pipeline_file(pipeline), load()
     kinds = _kinds(faults)
@@ -99,6 +107,8 @@ async def _run(
             click.echo(why)
         kinds = [kind for kind in kinds if not services.left_out(kind)]
         plan = make_plan(seed, kinds, kills=kills, others=others, seconds=seconds)
+        if not plan.faults:
+            raise SettingsError("no fault is left, so the drill would prove nothing; see --faults")
         facts = await _drilled(file, folder, plan, services, rate)
         return {"pipeline": str(file), **facts, "left_out": left_out}
 

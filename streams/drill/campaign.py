@@ -15,7 +15,7 @@ from headrace.streams.drill.load import Fleet, Load
 from headrace.streams.drill.schedule import Plan
 from headrace.streams.drill.sender import Sender
 from headrace.streams.drill.services import Services
-from headrace.streams.drill.strikes import Struck, strike
+from headrace.streams.drill.strikes import Struck, strike, unless_failed
 from headrace.streams.drill.target import Target
 from headrace.streams.drill.verdict import Tally, breaches, tally
 from headrace.streams.drill.workers import Workers
@@ -154,14 +154,11 @@ async def under_load(
         FatalError: it was not drained in time, or a worker ended for good.
     """
     async with running(target, workers) as started:
-        async with Sender(target.options, target.topics.telemetry.name, fleet) as sender:
+        async with target.sender(fleet) as sender:
             enough = asyncio.Event()
-            trickle = asyncio.create_task(sender.trickle(rate_per_s, enough))
-            try:
+            async with unless_failed(sender.trickle(rate_per_s, enough)):
                 await act(sender, started)
-            finally:
                 enough.set()
-                await trickle
         await drained(target, started)
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from headrace.schemas.errors import RetryableError
-from headrace.streams.bus.reads import log_range
-from headrace.streams.client.kafka_bus import KafkaBus
+from headrace.streams.client.bus import BusWriter
 from headrace.streams.drill.load import Fleet, Row
 
 TRICKLE_S = 0.1
@@ -23,14 +20,15 @@ class Sender:
     it is sent, and after an error the end of the log says what has arrived.
 
     Args:
-        options: Client options.
-        topic: Telemetry topic.
+        writer: Writes to the topic.
+        end: The offset after the last record of a partition, asked of the bus.
         fleet: Makes what is sent; what it has made before is on the topic already.
     """
 
-    def __init__(self, options: Mapping[str, Any], topic: str, fleet: Fleet) -> None:
-        self._options, self._topic, self._fleet = options, topic, fleet
-        self._writer = KafkaBus(options).writer(topic)
+    def __init__(
+        self, writer: BusWriter, end: Callable[[int], Awaitable[int]], fleet: Fleet
+    ) -> None:
+        self._writer, self._end, self._fleet = writer, end, fleet
         self._order = [asyncio.Lock() for _ in range(fleet.load.partitions)]
         self.acknowledged = Counter({p: len(rows) for p, rows in fleet.load.by_partition.items()})
         """Records of each partition that all replicas have."""
@@ -71,8 +69,14 @@ class Sender:
                     )
                 except RetryableError as error:
                     await asyncio.sleep(error.retry_after_s)
-                    with contextlib.suppress(RetryableError):
-                        _, found = await log_range(self._options, self._topic, partition)
-                        self.acknowledged[partition] = found
+                    self.acknowledged[partition] = await self._arrived(partition)
                 else:
                     self.acknowledged[partition] = end
+
+    async def _arrived(self, partition: int) -> int:
+        """Where the log ends: nothing is sent again before that is known."""
+        while True:
+            try:
+                return await self._end(partition)
+            except RetryableError as error:
+                await asyncio.sleep(error.retry_after_s)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from headrace.streams.drill.schedule import Fault
@@ -42,17 +44,26 @@ async def strike(fault: Fault, sender: Sender, workers: Workers, services: Servi
     """
     if fault.when != "any":
         await workers.ready()
-    surge = None
-    if fault.when == "surge":
-        surge = asyncio.create_task(sender.send(SURGE_ROWS))
-    try:
+    async with unless_failed(sender.send(SURGE_ROWS if fault.when == "surge" else 0)):
         await asyncio.sleep(fault.after_s)
         reached = await _blow(fault, workers, services)
         repaired_at_s = time.monotonic()
-    finally:
-        if surge is not None:
-            await surge
     return Struck(fault, repaired_at_s, reached)
+
+
+@asynccontextmanager
+async def unless_failed(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do something beside the body and wait for it; given up where the body failed.
+
+    A bus that did not come back would be waited for without end.
+    """
+    task = asyncio.create_task(work)
+    try:
+        yield
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _blow(fault: Fault, workers: Workers, services: Services) -> bool:

@@ -13,10 +13,12 @@ from headrace.schemas.topics import topics_of
 from headrace.schemas.views import expand
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.bus.options import client_options
-from headrace.streams.bus.reads import log_ranges, read_range
+from headrace.streams.bus.reads import log_range, log_ranges, read_range
 from headrace.streams.client import Consumer
+from headrace.streams.client.kafka_bus import KafkaBus
 from headrace.streams.drill.ledger import Dump, Records
-from headrace.streams.drill.load import DEVICES, START_MS
+from headrace.streams.drill.load import DEVICES, START_MS, Fleet
+from headrace.streams.drill.sender import Sender
 from headrace.streams.jobs import STAGES, Endpoints
 from headrace.streams.positions import settle_positions
 
@@ -53,6 +55,15 @@ class Target:
         """The offset after the last record of each partition of a topic."""
         found = await log_ranges(self.options, topic)
         return {partition: end for partition, (_, end) in found.items()}
+
+    def sender(self, fleet: Fleet) -> Sender:
+        """Sends a fleet's events to the telemetry topic."""
+        topic = self.topics.telemetry.name
+
+        async def end(partition: int) -> int:
+            return (await log_range(self.options, topic, partition))[1]
+
+        return Sender(KafkaBus(self.options).writer(topic), end, fleet)
 
     async def dump(self) -> Dump:
         """Every output topic from its beginning."""

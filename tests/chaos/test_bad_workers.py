@@ -17,9 +17,7 @@ from chaos.pipelines import make_target
 from headrace.streams.drill.campaign import Outcome, drained, in_peace, judge
 from headrace.streams.drill.load import Fleet
 from headrace.streams.drill.schedule import Fault, Plan
-from headrace.streams.drill.sender import Sender
 from headrace.streams.drill.services import Services
-from headrace.streams.drill.target import Target
 from headrace.streams.drill.workers import Workers
 from headrace.streams.jobs import STAGES
 
@@ -49,7 +47,7 @@ class Scene:
         self.good = Workers(self.target)
 
     async def send(self, count: int) -> None:
-        async with Sender(self.target.options, telemetry(self.target), self.fleet) as sender:
+        async with self.target.sender(self.fleet) as sender:
             await sender.send(count)
 
     async def verdict(self, plan: Plan) -> Outcome:
@@ -62,10 +60,6 @@ class Scene:
     def end(self) -> None:
         self.bad.end()
         self.good.end()
-
-
-def telemetry(target: Target) -> str:
-    return target.topics.telemetry.name
 
 
 async def crashed(scene: Scene, point: str) -> Outcome:

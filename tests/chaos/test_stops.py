@@ -161,7 +161,7 @@ def test_up_starts_a_crashed_worker_again(tmp_path, kafka_url, own_store) -> Non
 
 async def send(target: Target, fleet: Fleet, count: int) -> None:
     """Send the next part of the load."""
-    async with Sender(target.options, target.topics.telemetry.name, fleet) as sender:
+    async with target.sender(fleet) as sender:
         await sender.send(count)
 
 

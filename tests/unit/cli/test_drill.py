@@ -57,6 +57,11 @@ def test_a_pipeline_that_is_none() -> None:
     assert "absent" in refused("absent")
 
 
+def test_more_events_than_fit_in_memory() -> None:
+    """The ledger remembers every one."""
+    assert "lower --rate or --seconds" in refused("--seconds", "3000", "--rate", "20000")
+
+
 @pytest.mark.parametrize("args", [("--kills", "-1"), ("--mode", "at-most-once"), ("--rate", "0")])
 def test_impossible_options(args) -> None:
     """Numbers out of range, and promises that are not made."""
