@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from document import write_document
-from environments import OWN, prepare, python_of
+from environments import CLIENTS, OWN, prepare, python_of
 from latency import latency, median_runs
 from machine import machine, moment, versions_of
 from profile_cost import stage_cost
@@ -34,6 +34,7 @@ async def main() -> None:
     args = arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are just being made
     envs = {SIDES[name].env for name in args.sides} if "sides" in args.parts else {OWN}
+    envs |= {CLIENTS} if "latency" in args.parts else set()
     prepare(envs)
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     for part in args.parts:

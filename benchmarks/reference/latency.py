@@ -8,13 +8,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from environments import CLIENTS, python_of
 from job import DEVICES, events
 from processes import usage
 from sides import EMBEDDED, SIDES, Running, Where
@@ -136,7 +136,7 @@ def median_runs(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _client(script: str, *args: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(HERE / script), *map(str, args)]
+    command = [python_of(CLIENTS), str(HERE / script), *map(str, args)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
