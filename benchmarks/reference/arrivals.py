@@ -16,6 +16,21 @@ def number_of(prediction: bytes) -> int:
     return int(prediction[at + DIGITS.start : at + DIGITS.stop])
 
 
+def unseen(numbers: np.ndarray, received: np.ndarray) -> np.ndarray:
+    """Which events are answered for the first time, each once; those of another rate are left out.
+
+    Args:
+        numbers: int64 (N,) of predictions, from the first event of this rate on.
+        received: float64 (M,), when each event was answered; NaN where it was not yet.
+
+    Example:
+        >>> unseen(np.array([-7, 0, 1, 1, 9]), np.array([0.5, np.nan, np.nan]))
+        array([1])
+    """
+    here = np.unique(numbers[(numbers >= 0) & (numbers < len(received))])
+    return here[np.isnan(received[here])]
+
+
 def percentiles(latency_s: np.ndarray) -> dict[str, float | None]:
     """Percentiles in ms of float64 (N,) seconds, NaN where nothing came.
 

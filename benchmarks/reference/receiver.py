@@ -15,7 +15,7 @@ import sys
 import time
 
 import numpy as np
-from arrivals import number_of, percentiles
+from arrivals import number_of, percentiles, unseen
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from job import PARTITIONS
 
@@ -43,7 +43,7 @@ def main(bus: str, topic: str, rate: float, count: int, first: int, warm: int) -
         now = time.monotonic()
         if values:
             numbers = np.array([number_of(value) for value in values]) - first
-            fresh = numbers[(numbers >= 0) & np.isnan(received[numbers])]
+            fresh = unseen(numbers, received)
             received[fresh] = now
             missing, last = missing - len(fresh), now
     consumer.close()

@@ -175,6 +175,14 @@ def test_latency_is_from_the_moment_an_event_was_due(reference):
     assert percentiles(np.full(3, np.nan))["p50_ms"] is None
 
 
+def test_a_prediction_that_came_twice_counts_once(reference):
+    """Within one fetch too, or the receiver ends too early; another rate's are not ours."""
+    unseen = reference("arrivals").unseen
+    received = np.array([1.0, np.nan, np.nan])
+    assert unseen(np.array([2, 0, 2, -9, 3]), received).tolist() == [2]
+    assert unseen(np.array([0, -1]), received).tolist() == []
+
+
 def test_the_number_of_an_event_is_found_in_its_prediction(reference):
     """The receiver needs no JSON parser to know which event was answered."""
     job, arrivals = reference("job"), reference("arrivals")
