@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from headrace.streams.drill.schedule import make_plan
@@ -69,3 +72,29 @@ def test_given_services_are_not_struck(tmp_path, kafka_url, store_url) -> None:
     assert [fault["kind"] for fault in found["faults"]] == ["kill"]
     assert len(found["left_out"]) == 2
     assert all(line in done.stdout for line in found["left_out"])
+
+
+def test_an_interrupted_drill_leaves_nothing(tmp_path) -> None:
+    """SIGINT under load: exit code 130; workers, broker, store and folder are gone."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+    places = {"HEADRACE_WORKER_DATA_DIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    command = [*DRILL, "press", "--faults", "kill", "--kills", "2", "--seconds", "300"]
+    with subprocess.Popen(command, env={**own, **places}, stdout=subprocess.PIPE) as drill:
+        assert drill.stdout is not None
+        assert drill.stdout.readline().startswith(b"drilling ")
+        known = until_children(psutil.Process(drill.pid), 4)
+        drill.send_signal(signal.SIGINT)
+        assert drill.wait(timeout=60) == 130
+    _, left = psutil.wait_procs(known, timeout=10)
+
+    assert left == []
+    assert list((tmp_path / "run").glob("drill-*")) == []
+
+
+def until_children(process: psutil.Process, count: int) -> list[psutil.Process]:
+    """Broker, store and a worker of each stage, once they are there."""
+    give_up = time.monotonic() + 60
+    while len(found := process.children(recursive=True)) < count:
+        assert time.monotonic() < give_up, found
+        time.sleep(0.05)
+    return found
