@@ -21,6 +21,7 @@ from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import HeadraceError, OwnershipLostError
 from headrace.schemas.protocols import Effects, OnlineRows, Output, WriteOutcome
 from headrace.streams.delivery.isolate import effects_of
+from headrace.streams.delivery.outlet import outlet_of
 from headrace.streams.delivery.ownership import Owned, Takeover
 from headrace.streams.delivery.ports import Delivered, StagePorts
 from headrace.streams.delivery.retry import retried
@@ -39,6 +40,9 @@ class Lane:
     acknowledgement, and write its online rows beside that; write state and position R by
     compare-and-set; fold the delta; tell the transport that it is done, which lets the group offset
     move on. A crash between any two of them is repaired by the next owner's takeover.
+
+    Delivery: at least once; with a transactional outlet outputs and the group's offset are one
+    transaction, so that readers of committed records see each batch exactly once.
 
     Args:
         stage: The stage this lane is part of.
@@ -62,7 +66,8 @@ class Lane:
         self.owned: Owned | None = None
         """What we own between two batches; None while anything about it is in doubt."""
         self._stage = stage
-        self._takeover = Takeover(stage)
+        self._outlet = outlet_of(stage, topic, partition)
+        self._takeover = Takeover(stage, self._outlet)
         self._fail = fail
         self._key = stage.key(topic, partition)
         self._waiting: deque[Delivered] = deque()
@@ -134,6 +139,8 @@ class Lane:
             if not isinstance(error, HeadraceError):
                 log.exception("%s ended", self._key)
             self._fail(error)
+        finally:
+            await self._outlet.close()
 
     async def _regain(self, parked: Owned) -> bool:
         return await self._takeover.still_ours(self.topic, self.partition, parked)
@@ -213,7 +220,9 @@ class Lane:
 
     async def _make_durable(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
         began = time.monotonic()
-        steps = [self._publish(effects.outputs)] if effects.outputs else []
+        steps = []
+        if effects.outputs or self._outlet.transactional:
+            steps.append(self._publish(effects.outputs, part.next))
         if effects.online:
             steps.append(self._write_online(owned, effects.online))
         await _side_by_side(steps)
@@ -221,9 +230,9 @@ class Lane:
             await self._checkpoint(owned, part, effects)
         self._count(part, effects, time.monotonic() - began)
 
-    async def _publish(self, outputs: Sequence[Output]) -> None:
+    async def _publish(self, outputs: Sequence[Output], upto: int) -> None:
         with self._in_hand("publish"):
-            await self._retried("publish", lambda: self._stage.publisher.publish(outputs))
+            await self._retried("publish", lambda: self._outlet.publish(outputs, upto))
 
     async def _write_online(self, owned: Owned, views: Sequence[OnlineRows]) -> None:
         with self._in_hand("online rows"):
