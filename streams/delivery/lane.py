@@ -188,8 +188,7 @@ class Lane:
         records = records.since(owned.position)
         if not len(records):
             return
-        if records.first > owned.position:
-            await self._count_expired(owned.position)
+        gap = owned.position if records.first > owned.position else None
         self.owned = None
         parts = effects_of(
             self._stage.agent,
@@ -199,7 +198,8 @@ class Lane:
             on_retry=self._stage.counters.retry,
         )
         while (made := await self._next_part(parts)) is not None:
-            await self._make_durable(owned, *made)
+            await self._make_durable(owned, *made, gap)
+            gap = None
         self.owned = owned
 
     async def _next_part(
@@ -210,7 +210,9 @@ class Lane:
 
     async def _count_expired(self, position: int) -> None:
         """A gap below the log's start is loss by retention; any other is a marker or compaction."""
-        begin, _ = await self._stage.source.log_range(self.topic, self.partition)
+        begin, _ = await self._retried(
+            "range of the log", lambda: self._stage.source.log_range(self.topic, self.partition)
+        )
         if begin > position:
             self._stage.counters.expired += begin - position
             log.error(
@@ -218,9 +220,12 @@ class Lane:
                 begin - position, self.topic, self.partition,
             )  # fmt: skip
 
-    async def _make_durable(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
+    async def _make_durable(
+        self, owned: Owned, part: RecordBatch, effects: Effects, gap: int | None
+    ) -> None:
         began = time.monotonic()
-        steps = []
+        # Behind every transaction is a marker, so a look at the gap must not cost a round trip.
+        steps = [] if gap is None else [self._count_expired(gap)]
         if effects.outputs or self._outlet.transactional:
             steps.append(self._publish(effects.outputs, part.next))
         if effects.online:

@@ -8,7 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition  # type: ignore[import-untyped]
-from aiokafka.errors import IllegalOperation, KafkaError  # type: ignore[import-untyped]
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    IllegalOperation,
+    IncompatibleBrokerVersion,
+    KafkaError,
+    UnknownError,
+    UnsupportedVersionError,
+)
 from aiokafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 
 from headrace.schemas.errors import (
@@ -36,6 +42,9 @@ one before, and aiokafka's own 100 ms would be most of a batch's time."""
 
 FENCE_S = 30.0
 CLOSE_S = 1.0
+
+# How buses without transactions answer a request for a producer id.
+_NO_TRANSACTIONS = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
 
 # An assertion is how aiokafka tells that its transaction is in no state for what was asked.
 _FAILED = (KafkaError, IllegalOperation, OSError, TimeoutError, AssertionError)
@@ -170,6 +179,25 @@ class TransactionalOutlet:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _discard(producer)
+
+
+async def try_transactions(options: Mapping[str, Any], name: str) -> str | None:
+    """Open transactions of this id and let go of them; why the bus has none, None where it has.
+
+    Raises:
+        BusRefusedError: no right to. Fatal.
+        BusUnavailableError: no answer. Retryable.
+    """
+    outlet = TransactionalOutlet(options, name, "check", 0)
+    try:
+        await outlet.fence()
+    except HeadraceError as error:
+        if isinstance(error.__cause__, _NO_TRANSACTIONS):
+            return type(error.__cause__).__name__
+        raise
+    finally:
+        await outlet.close()
+    return None
 
 
 async def _acknowledged(sending: Sequence[Any]) -> None:

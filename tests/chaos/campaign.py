@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from chaos.ledger import Found, breaches, understand
+from chaos.ledger import Found, breaches, doubled, understand
 from chaos.load import Load, make_load
-from chaos.pipelines import BATCH_ROWS, Pipe
+from chaos.pipelines import BATCH_ROWS, Mode, Pipe
 from chaos.sender import Sender
 from chaos.workers import Workers
 from redis.asyncio import Redis
@@ -98,15 +98,18 @@ class Outcome:
     found: Found
     breaches: list[str]
     consumed_twice: int
+    aborted: int
     seconds: float
 
 
-async def run_plan(plan: Plan, folder: Path, bus: str, store: str) -> Outcome:
+async def run_plan(
+    plan: Plan, folder: Path, bus: str, store: str, mode: Mode = "at-least-once"
+) -> Outcome:
     """One seeded run and its verdict."""
     began = time.monotonic()
     load = make_load(plan.seed, EVENTS)
     name = f"kill-{uuid.uuid4().hex[:8]}"
-    pipe = Pipe(folder, name, bus, store)
+    pipe = Pipe(folder, name, bus, store, mode=mode)
     await under_load(pipe, load, plan.workers, lambda s, w: strike_all(plan, s, w, store))
     calm_pipe = Pipe(folder, f"calm-{name}", bus, store, telemetry=pipe.topics.telemetry.name)
     await in_peace(calm_pipe)
@@ -114,6 +117,8 @@ async def run_plan(plan: Plan, folder: Path, bus: str, store: str) -> Outcome:
     calm = understand(load, await calm_pipe.dump())
     rows = None if plan.kind == "store lost" else BATCH_ROWS
     wrong = breaches(load, found, calm, kills=allowed(plan), batch_rows=rows)
+    if mode == "exactly-once":
+        wrong += doubled(found)
     sent = {partition: [row.value for row in rows] for partition, rows in load.by_partition.items()}
     if await pipe.sent() != sent:
         wrong.append("telemetry: the log is not what was sent, so the run says nothing")
@@ -125,7 +130,8 @@ async def run_plan(plan: Plan, folder: Path, bus: str, store: str) -> Outcome:
     twice = sources.total() - len(sources)
     if twice:
         wrong.append(f"consumer: {twice} predictions twice")
-    return Outcome(plan, load, found, wrong, twice, time.monotonic() - began)
+    aborted = await pipe.aborted() if mode == "exactly-once" else 0
+    return Outcome(plan, load, found, wrong, twice, aborted, time.monotonic() - began)
 
 
 def allowed(plan: Plan) -> Counter[str]:

@@ -203,6 +203,13 @@ def breaches(
     return wrong + _windows(load, found) + _bounds(found, kills, batch_rows)
 
 
+def doubled(found: Found) -> list[str]:
+    """Everything that a reader of committed records saw twice; exactly-once allows none."""
+    names = ("features", "predictions", "dead", "late", "summaries")
+    repeats = {what: getattr(found, what).repeats for what in names}
+    return [f"{what}: {count} doubled" for what, count in repeats.items() if count]
+
+
 def _compared(what: str, ours: Seen, theirs: Seen) -> list[str]:
     wrong = [f"{what}: {len(ours.differing)} repeats differ, first {ours.differing[:1]}"]
     lost = sorted(theirs.first.keys() - ours.first.keys())

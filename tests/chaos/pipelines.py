@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from aiokafka.admin import AIOKafkaAdminClient
 from chaos.ledger import Dump, Records
@@ -22,6 +23,7 @@ from headrace.streams.positions import settle_positions
 
 BATCH_ROWS = 500
 DRAIN_S = 90.0
+Mode = Literal["at-least-once", "exactly-once"]
 
 _FILE = """
 name = "{name}"
@@ -55,6 +57,7 @@ partitions = {partitions}
 {telemetry}
 
 [delivery]
+mode = "{mode}"
 start = "earliest"
 batch_rows = {batch_rows}
 """
@@ -69,16 +72,25 @@ class Pipe:
         bus: ``kafka://host:port``.
         store: ``redis://…``.
         telemetry: Topic to read; None makes one.
+        mode: Delivery mode.
     """
 
     def __init__(
-        self, folder: Path, name: str, bus: str, store: str, *, telemetry: str | None = None
+        self,
+        folder: Path,
+        name: str,
+        bus: str,
+        store: str,
+        *,
+        telemetry: str | None = None,
+        mode: Mode = "at-least-once",
     ) -> None:
         self.name, self.folder = name, folder
         self.file = folder / f"{name}.toml"
         self.file.write_text(
             _FILE.format(
                 name=name,
+                mode=mode,
                 lateness_s=LATENESS_MS / 1000,
                 partitions=PARTITIONS,
                 telemetry=f'telemetry = "{telemetry}"' if telemetry else "",
@@ -120,10 +132,18 @@ class Pipe:
         ends = await log_ranges(self.options, topic)
         found = await admin.list_consumer_group_offsets(f"{self.name}.{stage}")
         offsets = {tp.partition: place.offset for tp, place in found.items() if tp.topic == topic}
-        return sum(max(0, end - offsets.get(p, 0)) for p, (_, end) in ends.items())
+        behind = {p: (offsets.get(p, 0), end) for p, (_, end) in ends.items()}
+        return sum([await self._records_in(topic, p, *place) for p, place in behind.items()])
+
+    async def _records_in(self, topic: str, partition: int, start: int, stop: int) -> int:
+        """How many records lie there; markers of transactions are none."""
+        if stop - start > BATCH_ROWS:
+            return stop - start
+        reading = read_range(self.options, topic, partition, start, stop, read_committed=True)
+        return sum([len(batch) async for batch in reading])
 
     async def dump(self) -> Dump:
-        """Every output topic from its beginning."""
+        """Every output topic from its beginning, as a reader of committed records sees it."""
         topics = self.topics
         read = (
             topics.features, topics.predictions, topics.deadletter, topics.late, topics.summaries
@@ -145,6 +165,18 @@ class Pipe:
         assert rows.found.all()
         return rows.found.tobytes(), rows.event_times_ms.tobytes(), rows.values.tobytes()
 
+    async def aborted(self) -> int:
+        """Records of features and predictions that only a reader of uncommitted records sees."""
+        count = 0
+        for topic in (self.topics.features.name, self.topics.predictions.name):
+            for partition, place in (await log_ranges(self.options, topic)).items():
+                for sign, committed in ((1, False), (-1, True)):
+                    reading = read_range(
+                        self.options, topic, partition, *place, read_committed=committed
+                    )
+                    count += sign * sum([len(batch) async for batch in reading])
+        return count
+
     async def sent(self) -> dict[int, list[bytes]]:
         """Values of the telemetry topic by partition."""
         records = await self._records(self.topics.telemetry.name)
@@ -154,7 +186,8 @@ class Pipe:
         found: Records = {}
         for partition, (begin, end) in (await log_ranges(self.options, topic)).items():
             rows = found[partition] = []
-            async for batch in read_range(self.options, topic, partition, begin, end):
+            reading = read_range(self.options, topic, partition, begin, end, read_committed=True)
+            async for batch in reading:
                 headers: Sequence = batch.headers or [()] * len(batch)
                 values = [value or b"" for value in batch.values]
                 rows += zip(batch.keys, values, headers, strict=True)

@@ -50,6 +50,20 @@ def test_a_worker_that_wakes_up_late(seed, report, tmp_path, kafka_url, own_stor
     assert outcome.breaches == []
 
 
+@pytest.mark.parametrize("kind", ["kill", "rebalance", "store lost", "pause"])
+@pytest.mark.parametrize("seed", range(max(1, SEEDS // 5)))
+def test_exactly_once(seed, kind: Kind, report, tmp_path, kafka_url, own_store) -> None:
+    """By transactions nothing is doubled either: blocks, predictions, dead letters, summaries.
+
+    For a reader of committed records, and with every other promise kept as above.
+    """
+    plan = make_plan(seed, kind)
+    outcome = asyncio.run(run_plan(plan, tmp_path, kafka_url, own_store, "exactly-once"))
+
+    report.append(facts(outcome) | {"kind": f"{kind}, once"})
+    assert outcome.breaches == []
+
+
 def facts(outcome: Outcome) -> dict[str, Any]:
     """One row of the campaign's table."""
     found, plan = outcome.found, outcome.plan
@@ -68,6 +82,7 @@ def facts(outcome: Outcome) -> dict[str, Any]:
         "differing": len(found.predictions.differing) + len(found.features.differing),
         "longest repeat": max(stretches, default=0),
         "after the consumer": outcome.consumed_twice,
+        "aborted": outcome.aborted,
         "breaches": len(outcome.breaches),
         "seconds": round(outcome.seconds, 1),
     }
