@@ -10,10 +10,10 @@ from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
+from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
 from headrace.streams.jobs import Endpoints, Status
-from headrace.streams.kafka import ensure_topics
 from headrace.streams.local.services import (
     RunningBus,
     RunningStore,

@@ -23,6 +23,7 @@ from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Agent
 from headrace.schemas.topics import PipelineTopics, topics_of
+from headrace.streams.bus.options import client_options
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ports import StagePorts
@@ -31,7 +32,6 @@ from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.health.readings import partition_statuses
 from headrace.streams.jobs import Endpoints, PartitionStatus
-from headrace.streams.kafka import client_options
 from headrace.streams.modes import check_mode
 from headrace.streams.source import StageSource
 from headrace.streams.telemetry import observe
@@ -47,6 +47,13 @@ T = TypeVar("T")
 SERVE_BLOCKS = 16
 """Most blocks in one batch of SERVE: what a crash can repeat, and enough rows for one session call
 (a full block of the reference job holds about 3,000)."""
+
+
+FETCH_BYTES = 8 << 20
+LEAST_FETCH_BYTES = (1 << 20) + (64 << 10)
+"""A stage fetches this much at once, shared out to the partitions of its topic, but of each no less
+than the second, which holds the largest record batch that a broker takes by default: a broker gives
+a batch beyond the limit for the first partition of an answer only, and the others would starve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +214,7 @@ def _wire(
         client_options=options,
         embedded=endpoints.embedded,
         batch_rows=delivery.batch_rows if plan.stage == "enrich" else SERVE_BLOCKS,
+        fetch_bytes=max(FETCH_BYTES // plan.topics.telemetry.partitions, LEAST_FETCH_BYTES),
         handler=runner,
         read_committed=once,
         transactional=once,

@@ -11,8 +11,8 @@ from headrace.schemas.errors import PipelineFileError, StateError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import StoreSettings
 from headrace.schemas.topics import PipelineTopics
-from headrace.streams.bus_reads import Start
-from headrace.streams.kafka import first_positions, log_ranges
+from headrace.streams.bus.groups import first_positions
+from headrace.streams.bus.reads import Start, log_ranges
 
 
 async def settle_positions(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from headrace.schemas.batch import LastRecord, RecordBatch
-from headrace.streams import kafka
+from headrace.streams.bus import reads
 from headrace.streams.transport.stage import StageTransport
 
 
@@ -30,13 +30,13 @@ class StageSource:
         self, topic: str, partition: int, start: int, stop: int
     ) -> AsyncIterator[RecordBatch]:
         """Records from `start` up to but not including `stop`, read beside the group."""
-        return kafka.read_range(
+        return reads.read_range(
             self._options, topic, partition, start, stop, read_committed=self._read_committed
         )
 
     async def last_record(self, topic: str, partition: int, offset: int) -> LastRecord | None:
         """What identifies the record at `offset`; None when the log has no such record."""
-        return await kafka.last_record(self._options, topic, partition, offset)
+        return await reads.last_record(self._options, topic, partition, offset)
 
     async def log_range(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset in the log, and the offset after its last."""

@@ -12,8 +12,10 @@ from pathlib import Path
 FOLDER = Path("build/bench/envs")
 PINS = Path(__file__).parent / "envs"
 OWN = "own"
+CLIENTS = "clients"
+"""Of the sender and the receiver of the latency runs."""
 SHARED = ("numpy", "onnxruntime", "orjson", "redis", "hiredis", "aiokafka")
-TOOLS = frozenset({"plots", "profile"})
+TOOLS = frozenset({CLIENTS, "plots", "profile"})
 """Environments that run no side of the comparison, so need nothing that the sides share."""
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 DEVICES = 1000
 PARTITIONS = 4
@@ -157,6 +155,9 @@ def weights_of(shape: Shape) -> dict[str, np.ndarray]:
 
 def write_model(file: Path, shape: Shape = REFERENCE) -> None:
     """An MLP with a sigmoid, seeded; 8-32-1 in the reference job."""
+    import onnx  # here, because the clients of the latency runs have no need of it
+    from onnx import TensorProto, helper, numpy_helper
+
     graph = helper.make_graph(
         [
             helper.make_node("Gemm", ["x", "w1", "b1"], ["h"]),

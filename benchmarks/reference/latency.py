@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from environments import CLIENTS, python_of
 from job import DEVICES, events
 from processes import usage
 from sides import EMBEDDED, SIDES, Running, Where
@@ -24,6 +25,7 @@ WARM_S = 2.0
 BEGIN_S = 1.0
 """From the moment both clients are ready to the first event."""
 PATIENCE_S = 60.0
+_NUMBER = itertools.count()
 BUS_URL = re.compile(r"kafka://(\S+)")
 HERE = Path(__file__).parent
 
@@ -46,7 +48,7 @@ async def latency(
         seconds: Time counted at each rate; `WARM_S` before it are not counted.
         mode: Headrace's delivery mode.
     """
-    side, run = SIDES[name], f"latency-{name}-{mode}-{os.getpid()}"
+    side, run = SIDES[name], f"latency-{name}-{mode}-{os.getpid()}-{next(_NUMBER)}"
     telemetry = f"headrace.{run}.telemetry.v1" if bus == EMBEDDED else f"{run}.telemetry"
     if bus != EMBEDDED:
         await create(bus, telemetry)
@@ -124,8 +126,23 @@ async def at_rate(
     return json.loads(received) | json.loads(sent) | {"cores": round(cores, 2)}
 
 
+def median_runs(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of each rate the round with the median p50 (of an even number, the slower of the two).
+
+    Example:
+        >>> median_runs([{"1000": {"p50_ms": p50}} for p50 in (9.0, 30.0, 12.0)])
+        {'1000': {'p50_ms': 12.0, 'lowest_p50_ms': 9.0, 'highest_p50_ms': 30.0}}
+    """
+    found = {}
+    for rate in rounds[0]:
+        runs = sorted((run[rate] for run in rounds), key=lambda run: float(run["p50_ms"]))
+        spread = {"lowest_p50_ms": runs[0]["p50_ms"], "highest_p50_ms": runs[-1]["p50_ms"]}
+        found[rate] = runs[len(runs) // 2] | spread
+    return found
+
+
 def _client(script: str, *args: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(HERE / script), *map(str, args)]
+    command = [python_of(CLIENTS), str(HERE / script), *map(str, args)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 

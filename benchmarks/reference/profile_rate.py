@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from environments import CLIENTS, prepare, python_of
 from job import DEVICES, events
 from profile_cost import unique
 from profile_sampler import Sampler
@@ -48,6 +48,7 @@ async def run_at_rate(
     Returns:
         Stage to its run without a profiler and its run with one.
     """
+    prepare({CLIENTS})
     telemetry = unique("profile-rate")
     await create(bus, telemetry)
     with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +141,7 @@ async def _through(processes: Sequence[StageProcess], count: int) -> None:
 
 
 def _sender(*arguments: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(SENDER), *map(str, arguments)]
+    command = [python_of(CLIENTS), str(SENDER), *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 

@@ -27,8 +27,10 @@ from headrace.schemas.block import FeatureBlock
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.schemas.topics import topics_of
+from headrace.streams.bus.admin import ensure_topics
+from headrace.streams.bus.options import client_options
+from headrace.streams.bus.reads import read_range
 from headrace.streams.jobs import STAGES, Endpoints, Status
-from headrace.streams.kafka import client_options, ensure_topics, read_range
 from headrace.streams.positions import settle_positions
 
 WORKER = Path(__file__).parent / "profile_worker.py"

@@ -9,8 +9,6 @@ from pathlib import Path
 MAIN = "main"
 NATIVE = "native"
 """Threads that a library made without Python, which bear the program's name."""
-CALLED = {"DaemonWorker": "bus"}
-"""What the report calls a thread, where its own name says less."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def thread_names(pid: int) -> dict[int, str]:
         except OSError:
             continue  # it has just ended
         name = NATIVE if name == program else name.strip()
-        found[tid] = MAIN if tid == pid else CALLED.get(name, name)
+        found[tid] = MAIN if tid == pid else name
     return found
 
 

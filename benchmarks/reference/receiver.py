@@ -14,14 +14,13 @@ import sys
 import time
 
 import numpy as np
+from arrivals import number_of, percentiles
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from job import PARTITIONS
 
 PATIENCE_S = 5.0
 POLL_S = 0.1
 AT_ONCE = 10_000
-MARK = b'"event_id":"'
-DIGITS = slice(len("press-0000-"), len("press-0000-00000000"))
 
 
 def main(bus: str, topic: str, rate: float, count: int, first: int, warm: int) -> None:
@@ -67,22 +66,6 @@ def skip(consumer: Consumer, count: int) -> None:
     while count > 0 and time.monotonic() - last < PATIENCE_S:
         found = len(take(consumer))
         count, last = count - found, time.monotonic() if found else last
-
-
-def number_of(prediction: bytes) -> int:
-    """The number in the event id of a prediction."""
-    at = prediction.index(MARK) + len(MARK)
-    return int(prediction[at + DIGITS.start : at + DIGITS.stop])
-
-
-def percentiles(latency_s: np.ndarray) -> dict[str, float]:
-    """Percentiles in ms of float64 (N,) seconds, NaN where nothing came; these are counted, too."""
-    came = latency_s[~np.isnan(latency_s)] * 1000
-    found: dict[str, float] = {"events": len(latency_s), "missing": len(latency_s) - len(came)}
-    if len(came):
-        for name, share in (("p50_ms", 50), ("p99_ms", 99), ("p99_9_ms", 99.9), ("max_ms", 100)):
-            found[name] = round(float(np.percentile(came, share, method="higher")), 1)
-    return found
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
 from headrace.streams.assembly import Site
+from headrace.streams.bus.reads import log_ranges
 from headrace.streams.cli.context import load, pipeline_file, until_signal
 from headrace.streams.cli.ledger import Ledger
 from headrace.streams.client import Consumer, Producer
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.jobs import STAGES, Endpoints
-from headrace.streams.kafka import log_ranges
 from headrace.streams.producers.produce import Record, produce
 
 PLAIN_SECONDS = 20.0

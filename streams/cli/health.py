@@ -12,7 +12,10 @@ from headrace.schemas.errors import HeadraceError
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import BusSettings, Settings, StoreSettings
 from headrace.schemas.topics import PipelineTopics, TopicSpec, topics_of
-from headrace.streams.bus_topics import TopicFound
+from headrace.streams.bus.admin import describe_topics
+from headrace.streams.bus.connection import check_bus
+from headrace.streams.bus.options import client_options
+from headrace.streams.bus.topics import TopicFound
 from headrace.streams.cli.context import load, pipeline_file
 from headrace.streams.cli.findings import (
     Finding,
@@ -21,7 +24,6 @@ from headrace.streams.cli.findings import (
     python_version,
     setting_values,
 )
-from headrace.streams.kafka import check_bus, client_options, describe_topics
 from headrace.streams.local.local_kafka import LocalKafka
 
 ANSWER_S = 20.0

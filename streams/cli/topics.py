@@ -11,14 +11,11 @@ import click
 from headrace.schemas.errors import TopicError
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.topics import TopicSpec, topics_of
-from headrace.streams.bus_topics import TopicFound
+from headrace.streams.bus.admin import describe_topics, ensure_topics
+from headrace.streams.bus.options import client_options
+from headrace.streams.bus.topics import TopicFound
 from headrace.streams.cli.context import load, pipeline_file
 from headrace.streams.cli.running import run
-from headrace.streams.kafka import (
-    client_options,
-    describe_topics,
-    ensure_topics,
-)
 
 _pipeline = click.argument("pipeline", default="hosts")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object instead.")

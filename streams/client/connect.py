@@ -17,8 +17,8 @@ def bus_of(bus: BusSettings | Mapping[str, Any] | Bus) -> Bus:
     """
     if isinstance(bus, BusSettings | Mapping):
         # Loads aiokafka, which a caller with a bus of its own does not need.
+        from headrace.streams.bus.options import client_options
         from headrace.streams.client.kafka_bus import KafkaBus
-        from headrace.streams.kafka import client_options
 
         return KafkaBus(client_options(bus) if isinstance(bus, BusSettings) else bus)
     return bus

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from aiokafka import (  # type: ignore[import-untyped]
@@ -20,8 +20,11 @@ from aiokafka import (  # type: ignore[import-untyped]
 from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.errors import BusRefusedError, HeadraceError, SettingsError, TopicError
 from headrace.schemas.topics import EVENT_LIMIT_BYTES
+from headrace.streams.bus.admin import describe_topics
+from headrace.streams.bus.connection import mapped_errors
+from headrace.streams.bus.ends import log_ends
+from headrace.streams.bus.reads import start_offsets
 from headrace.streams.client.bus import Owner, Position, Start
-from headrace.streams.kafka import describe_topics, mapped_errors
 
 SESSION_MS, HEARTBEAT_MS = 6_000, 2_000
 """A dead member's partitions are free after 6 s, Kafka's least allowed by default."""
@@ -33,7 +36,7 @@ class KafkaBus:
     """A bus that speaks Kafka's protocol.
 
     Args:
-        options: aiokafka client options (`streams.kafka.client_options`).
+        options: aiokafka client options (`streams.bus.options.client_options`).
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -160,7 +163,7 @@ class KafkaReader:
     async def ends(self) -> dict[int, int]:
         """See `BusReader.ends`."""
         with mapped_errors(f"reading {self._topic!r}"):
-            ends = await self._consumer.end_offsets(list(self._ready))
+            ends = await log_ends(self._consumer, self._ready)
         return {part.partition: end for part, end in ends.items()}
 
     async def stop(self) -> None:
@@ -246,14 +249,10 @@ class KafkaReader:
         """Where a group that never read begins."""
         if not parts:
             return {}
-        if self._start == "earliest":
-            begins: dict[Any, int] = await self._consumer.beginning_offsets(parts)
-            return begins
-        ends: dict[Any, int] = await self._consumer.end_offsets(parts)
-        if self._start_ms is None:
-            return ends
-        found = await self._consumer.offsets_for_times(dict.fromkeys(parts, self._start_ms))
-        return {part: found[part].offset if found.get(part) else ends[part] for part in parts}
+        start: Literal["earliest", "latest"] = "earliest" if self._start == "earliest" else "latest"
+        return await start_offsets(
+            self._consumer, parts, start if self._start_ms is None else self._start_ms
+        )
 
     def _batch(self, partition: int, rows: Sequence[Any]) -> RecordBatch:
         headers = [row.headers for row in rows]

@@ -162,20 +162,17 @@ class TopicReader(Generic[T]):
         """The next batch read, possibly of no items; commits on time."""
         if not self._open:
             raise FatalError(f"reading {self.topic!r} began before it was open; use `async with`")
-        idle = False
         while True:
             if time.monotonic() - self._committed_at_s >= self._commit_every_s:
                 await self.commit()
             if self._ledger.queue:
                 break
-            # The embedded bus names an end below the last batch's: only an idle fetch is sure.
-            if idle and await self._at_end():
+            if await self._at_end():
                 raise StopAsyncIteration
             fetched = await self._reader.fetch(max_rows=self._max_rows, timeout_s=WAIT_S)
             now_ms = self._now() * 1000
             for records in fetched:
                 self._ledger.take_in(records, now_ms)
-            idle = not fetched
         parcel = self._parcel = self._ledger.queue.popleft()
         self._from = self._to = 0
         if not parcel.items:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import (
@@ -25,9 +26,13 @@ from headrace.streams.delivery.outlet import outlet_of
 from headrace.streams.delivery.ownership import Owned, Takeover
 from headrace.streams.delivery.ports import Delivered, StagePorts
 from headrace.streams.delivery.retry import retried
+from headrace.streams.drill.crash_points import armed
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.delivery")
+
+CRASH_POINT = armed(os.environ)
+"""Where a drill wants this worker to end; None everywhere else."""
 
 OWNERSHIP_PAUSE_S = 0.2
 """Pause before a takeover that the group refused is tried again: a rebalance takes about this."""
@@ -91,6 +96,8 @@ class Lane:
     @contextmanager
     def _in_hand(self, step: str) -> Iterator[None]:
         """A step as the watchdog sees it: one that is repeated keeps its beginning."""
+        if CRASH_POINT is not None:
+            CRASH_POINT.enter(self._stage.agent.stage, step)
         self._steps[step] = time.monotonic()
         try:
             yield

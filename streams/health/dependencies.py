@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from headrace.feature_store.store import Store
 from headrace.schemas.errors import BusUnavailableError, HeadraceError
-from headrace.streams.bus_options import client_options
+from headrace.streams.bus.options import client_options
 from headrace.streams.jobs import Endpoints
 
 log = logging.getLogger("headrace.health")
@@ -82,7 +82,7 @@ def _bus(endpoints: Endpoints) -> Callable[[], Awaitable[None]]:
             BusUnavailableError, with the last refusal or failure.
         """
         # Here and not above, as below: workers start first, and these imports take their time.
-        from headrace.streams.kafka import check_bus
+        from headrace.streams.bus.connection import check_bus
 
         asking = [asyncio.create_task(check_bus(one)) for one in each]
         try:

@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.schemas.errors import LocalServiceError
 from headrace.schemas.settings import BusSettings, Settings, StoreSettings
-from headrace.streams.bus_options import client_options
+from headrace.streams.bus.options import client_options
 from headrace.streams.local.embedded_bus import EmbeddedBus
 from headrace.streams.local.embedded_store import EmbeddedStore
 from headrace.streams.local.folders import cache_folder

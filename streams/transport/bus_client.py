@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]
 from aiokafka.abc import ConsumerRebalanceListener  # type: ignore[import-untyped]
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # type: ignore[import-untyped]
+from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]
 from aiokafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from faust.types import TP
 from mode import Service
 
 from headrace.schemas.errors import BusUnavailableError, FatalError, TopicError
+from headrace.streams.bus.connection import connect
+from headrace.streams.bus.ends import log_ends
+from headrace.streams.bus.repairs import repair_aiokafka
 from headrace.streams.transport import columnar
 from headrace.streams.transport.options import Partition, StageOptions, columnar_required, log
 from headrace.streams.transport.pump import Pump
-from headrace.streams.transport.refusals import translate, why_unreachable
-from headrace.streams.transport.repairs import repair_aiokafka
+from headrace.streams.transport.refusals import translate
 from headrace.streams.transport.stable_offsets import stable_offset
 
 repair_aiokafka()
@@ -100,6 +103,7 @@ class BusClient(Service):
             FatalError: The columnar lane is required and this aiokafka does not offer it.
         """
         self._check_lane()
+        tried = f"connecting group {self.options.group!r}"
         try:
             self._kafka = AIOKafkaConsumer(
                 partition_assignment_strategy=[RoundRobinPartitionAssignor],
@@ -107,9 +111,12 @@ class BusClient(Service):
             )
             await asyncio.wait_for(self._kafka.start(), self.options.ask_s)
             found = await asyncio.wait_for(self._kafka.topics(), self.options.ask_s)
+        except KafkaConnectionError as error:
+            # aiokafka only logs why it could not connect; one connection more tells.
+            await connect(self.options.client_options, tried)
+            raise translate(error, tried=tried) from error
         except Exception as error:  # start boundary: every cause becomes one line
-            cause = await why_unreachable(self.options.client_options, error)
-            raise translate(cause, tried=f"connecting group {self.options.group!r}") from error
+            raise translate(error, tried=tried) from error
         absent = [topic for topic in self.options.topics if topic not in found]
         if absent:
             names = ", ".join(repr(topic) for topic in absent)
@@ -208,6 +215,6 @@ class BusClient(Service):
         """First offset and end offset of each partition."""
         named = [TopicPartition(*partition) for partition in partitions]
         begin, end = await asyncio.gather(
-            self.kafka.beginning_offsets(named), self.kafka.end_offsets(named)
+            self.kafka.beginning_offsets(named), log_ends(self.kafka, named)
         )
         return {(tp.topic, tp.partition): (begin[tp], end[tp]) for tp in named}

@@ -16,19 +16,26 @@ if TYPE_CHECKING:
     from headrace.streams.transport.options import Partition
 
 
+OPEN_BYTES = 16 << 20
+"""Bytes on the wire that a stage begins nothing beyond. What it makes of them is held, too, until
+the bus has it: by partition alone, memory and the producer's queue would grow with their number."""
+
+
 class Delivered:
     """One batch handed over, and the duty to acknowledge it.
 
     Attributes:
         records: The batch. Read-only: its arrays may be views of a larger fetch.
+        size: Its bytes on the wire.
         attempts: How often a body raised on it.
     """
 
-    __slots__ = ("_first", "_next", "attempts", "finished", "flow", "records")
+    __slots__ = ("_first", "_next", "attempts", "finished", "flow", "records", "size")
 
-    def __init__(self, flow: Flow, records: RecordBatch) -> None:
+    def __init__(self, flow: Flow, records: RecordBatch, size: int) -> None:
         self.flow = flow
         self.records = records
+        self.size = size
         self.attempts = 0
         self.finished = False
         self._first = records.first
@@ -152,6 +159,11 @@ class Flow:
             self.blank = (self.blank[0], position)
 
     @property
+    def open_bytes(self) -> int:
+        """Bytes on the wire of those batches."""
+        return sum(delivered.size for delivered in self._open)
+
+    @property
     def full(self) -> bool:
         """Whether enough is held: fetching more waits."""
         return (
@@ -180,18 +192,19 @@ class Flow:
             return None
         if self._again:
             return self._again.pop(0)
-        delivered = Delivered(self, self._slice())
+        delivered = Delivered(self, *self._slice())
         self._open.append(delivered)
         return delivered
 
-    def _slice(self) -> RecordBatch:
+    def _slice(self) -> tuple[RecordBatch, int]:
         parts: list[RecordBatch] = []
-        rows = held = 0
+        rows = held = size = 0
         while self._pieces and rows < self._batch_rows:
             piece = self._pieces[0]
             if parts and held + piece.size > self._held_bytes:
                 break
             count = min(len(piece.records), self._batch_rows - rows)
+            size += piece.size * count // len(piece.records)
             if count == len(piece.records):
                 parts.append(piece.records)
                 self.taken_bytes += piece.size
@@ -202,7 +215,7 @@ class Flow:
             rows += count
             held += piece.size
         self.taken_rows += rows
-        return parts[0] if len(parts) == 1 else join(parts)
+        return (parts[0] if len(parts) == 1 else join(parts)), size
 
     def must_wait(self, delivered: Delivered) -> bool:
         """Whether this batch, on its way to the body, has to wait: paused, or one before it."""
@@ -241,16 +254,18 @@ class Flow:
 def rounds(flows: deque[Flow], now: float, *, small: bool = True) -> Iterator[Delivered]:
     """Hand out what is ready, one batch of each partition per round, a new first each round.
 
-    Without `small`, only of partitions that have a full batch.
+    Without `small`, only of partitions that have a full batch; none while OPEN_BYTES are in hand.
     """
+    room = OPEN_BYTES - sum(flow.open_bytes for flow in flows)
     busy = True
     while busy:
         busy = False
         flows.rotate(-1)
         for flow in list(flows):
-            delivered = flow.take(now, small=small)
+            delivered = flow.take(now, small=small) if room > 0 else None
             if delivered is not None:
                 busy = True
+                room -= delivered.size
                 yield delivered
 
 

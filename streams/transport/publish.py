@@ -15,7 +15,7 @@ from aiokafka.producer.message_accumulator import (  # type: ignore[import-untyp
 
 from headrace.schemas.errors import BusUnavailableError, HeadraceError
 from headrace.schemas.protocols import Output
-from headrace.streams.kafka import mapped_errors
+from headrace.streams.bus.connection import mapped_errors
 
 MAX_BATCH_BYTES = 1 << 20
 """One record batch on the wire: the default limit of a broker, with room for its head."""

@@ -25,8 +25,8 @@ from headrace.schemas.errors import (
     StateError,
 )
 from headrace.schemas.protocols import Output
-from headrace.streams.bus_errors import explain
-from headrace.streams.kafka import mapped_errors
+from headrace.streams.bus.connection import mapped_errors
+from headrace.streams.bus.errors import explain
 from headrace.streams.transport.publish import SENDING, record_batches
 
 TRANSACTION_S = 10.0

@@ -12,23 +12,38 @@ from typing import Any
 import pytest
 
 from headrace.schemas.errors import HeadraceError
+from headrace.schemas.settings import BusSettings, StoreSettings
+from headrace.streams.drill.services import Services
 from headrace.streams.local.embedded_store import EmbeddedStore
 
 _runs: list[dict[str, Any]] = []
 
 
 @pytest.fixture(scope="session")
-def own_store() -> Iterator[str]:
-    """A store that nobody else uses: it is emptied."""
-    store = EmbeddedStore()
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    """A store that nobody else uses: it is emptied and killed."""
+    store = EmbeddedStore(folder=tmp_path_factory.mktemp("store"))
     try:
         asyncio.run(store.start())
     except HeadraceError as error:
         if os.environ.get("HEADRACE_REQUIRE_SERVICES") == "1":
             raise
         pytest.skip(str(error))
-    yield store.url
+    yield store
     asyncio.run(store.stop())
+
+
+@pytest.fixture
+def own_store(valkey: EmbeddedStore) -> str:
+    """Its address."""
+    return valkey.url
+
+
+@pytest.fixture
+def services(kafka_url: str, valkey: EmbeddedStore) -> Services:
+    """A bus that others use as well, and that store."""
+    bus, store = BusSettings(url=kafka_url), StoreSettings(url=valkey.url)
+    return Services(bus, store, valkey=valkey)
 
 
 @pytest.fixture

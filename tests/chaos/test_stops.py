@@ -15,12 +15,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from chaos.campaign import in_peace, under_load
-from chaos.ledger import breaches, understand
-from chaos.load import Load, make_load
-from chaos.pipelines import BATCH_ROWS, Pipe
-from chaos.sender import Sender
-from chaos.workers import Workers
+from chaos.pipelines import committed, make_target
+from fakes.drill_pipeline import BATCH_ROWS
+
+from headrace.streams.drill.campaign import drained, in_peace, running, under_load
+from headrace.streams.drill.ledger import understand
+from headrace.streams.drill.load import Fleet
+from headrace.streams.drill.sender import Sender
+from headrace.streams.drill.target import Target
+from headrace.streams.drill.verdict import breaches
+from headrace.streams.drill.workers import Workers
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -28,14 +32,16 @@ UP = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"
 DEADLINE_S = 60.0
 
 
-def new_pipe(folder: Path, bus: str, store: str, *, telemetry: str | None = None) -> Pipe:
+def new_target(folder: Path, bus: str, store: str, *, telemetry: str | None = None) -> Target:
     """A pipeline with a name that nobody used before."""
-    return Pipe(folder, f"stop-{uuid.uuid4().hex[:8]}", bus, store, telemetry=telemetry)
+    return make_target(folder, f"stop-{uuid.uuid4().hex[:8]}", bus, store, telemetry=telemetry)
 
 
 def test_sigterm_loses_and_repeats_nothing(tmp_path, kafka_url, own_store) -> None:
     """Each stage told to end in the middle of a surge, twice: not one raw repeat."""
-    load = make_load(11, 24_000)
+    target = new_target(tmp_path, kafka_url, own_store)
+    calm = new_target(tmp_path, kafka_url, own_store, telemetry=target.topics.telemetry.name)
+    fleet = Fleet(target.pipeline, 11)
 
     async def act(sender: Sender, workers: Workers) -> None:
         for name in ("enrich", "serve", "serve", "enrich"):
@@ -46,23 +52,21 @@ def test_sigterm_loses_and_repeats_nothing(tmp_path, kafka_url, own_store) -> No
             workers.start(name)
             await surge
 
-    async def run() -> tuple[Pipe, Pipe]:
-        pipe = new_pipe(tmp_path, kafka_url, own_store)
-        await under_load(pipe, load, ("enrich", "serve"), act)
-        calm = new_pipe(tmp_path, kafka_url, own_store, telemetry=pipe.topics.telemetry.name)
+    async def run() -> None:
+        await under_load(target, fleet, ("enrich", "serve"), act)
         await in_peace(calm)
-        return pipe, calm
 
-    pipe, calm = asyncio.run(run())
-    found, expected = (understand(load, asyncio.run(p.dump())) for p in (pipe, calm))
+    asyncio.run(run())
+    found, expected = (understand(fleet.load, asyncio.run(t.dump())) for t in (target, calm))
 
-    assert breaches(load, found, expected, kills={}, batch_rows=BATCH_ROWS) == []
+    wrong = breaches(fleet.load, found, expected, repeats={}, batch_rows=BATCH_ROWS)
+    assert wrong == []
     seen = (found.features, found.predictions, found.dead, found.late, found.summaries)
     assert [s.repeats for s in seen] == [0] * 5
 
 
 @contextmanager
-def up(pipe: Pipe, log: Path) -> Iterator[psutil.Process]:
+def up(pipe: Target, log: Path) -> Iterator[psutil.Process]:
     """`headrace up` on this pipeline; what it leaves running is ended, and told by name."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
     places = {
@@ -119,12 +123,11 @@ def until_said(log: Path, text: str, times: int = 1) -> None:
 
 def test_a_killed_supervisor_leaves_no_worker(tmp_path, kafka_url, own_store) -> None:
     """SIGKILL of `headrace up` under load: its workers finish, end by themselves, and are right."""
-    load = make_load(12, 6000)
-    pipe = new_pipe(tmp_path, kafka_url, own_store)
-    log = tmp_path / "up.log"
-    with up(pipe, log) as command:
+    target = new_target(tmp_path, kafka_url, own_store)
+    fleet, log = Fleet(target.pipeline, 12), tmp_path / "up.log"
+    with up(target, log) as command:
         until_said(log, "ready:")
-        asyncio.run(send(pipe, load, 3000))
+        asyncio.run(send(target, fleet, 3000))
         workers = workers_of(command)
         assert len(workers) == 2
 
@@ -132,57 +135,50 @@ def test_a_killed_supervisor_leaves_no_worker(tmp_path, kafka_url, own_store) ->
         _, left = psutil.wait_procs(workers, timeout=15)
         assert left == []
 
-    asyncio.run(resume(pipe, load, 3000))
-    assert_as_promised(tmp_path, pipe, load)
+    asyncio.run(resume(target, fleet, 3000))
+    assert_as_promised(tmp_path, target, fleet)
 
 
 def test_up_starts_a_crashed_worker_again(tmp_path, kafka_url, own_store) -> None:
     """Each worker of `headrace up` killed under load: started again, nothing lost."""
-    load = make_load(13, 12_000)
-    pipe = new_pipe(tmp_path, kafka_url, own_store)
-    log = tmp_path / "up.log"
-    with up(pipe, log) as command:
+    target = new_target(tmp_path, kafka_url, own_store)
+    fleet, log = Fleet(target.pipeline, 13), tmp_path / "up.log"
+    with up(target, log) as command:
         until_said(log, "ready:")
-        for number, stage in enumerate(("enrich", "serve")):
-            asyncio.run(send(pipe, load, 4000, skip=4000 * number))
+        for stage in ("enrich", "serve"):
+            asyncio.run(send(target, fleet, 4000))
             victim = next(w for w in workers_of(command) if stage in w.cmdline())
             victim.send_signal(signal.SIGKILL)
             until_said(log, f"worker {stage} ended with code -9 and is started again")
             until(lambda: workers_of(command), 2, log)
-        asyncio.run(send(pipe, load, len(load.rows), skip=8000))
-        asyncio.run(pipe.drained())
+        asyncio.run(send(target, fleet, 4000))
+        asyncio.run(committed(target))
         command.send_signal(signal.SIGTERM)
         assert command.wait(timeout=30) in (0, None), log.read_text()[-2000:]
 
-    assert_as_promised(tmp_path, pipe, load, kills={"enrich": 1, "serve": 1})
+    assert_as_promised(tmp_path, target, fleet, repeats={"enrich": 1, "serve": 1})
 
 
-async def send(pipe: Pipe, load: Load, count: int, *, skip: int = 0) -> None:
-    """Send a part of the load."""
-    part = Load(load.rows[skip : skip + count])
-    async with Sender(pipe.options, pipe.topics.telemetry.name, part) as sender:
+async def send(target: Target, fleet: Fleet, count: int) -> None:
+    """Send the next part of the load."""
+    async with target.sender(fleet) as sender:
         await sender.send(count)
 
 
-async def resume(pipe: Pipe, load: Load, skip: int) -> None:
-    """Send the rest to new workers and let them finish."""
-
-    async def act(sender: Sender, workers: Workers) -> None:
-        await workers.ready()
-
-    await under_load(pipe, Load(load.rows[skip:]), ("enrich", "serve"), act)
+async def resume(target: Target, fleet: Fleet, count: int) -> None:
+    """Send more, then start new workers and let them finish."""
+    await send(target, fleet, count)
+    async with running(target, ("enrich", "serve")) as workers:
+        await drained(target, workers)
 
 
 def assert_as_promised(
-    folder: Path, pipe: Pipe, load: Load, kills: dict[str, int] | None = None
+    folder: Path, target: Target, fleet: Fleet, repeats: dict[str, int] | None = None
 ) -> None:
     """No breach against a fault-free run over the same log."""
-    calm = new_pipe(folder, *urls(pipe), telemetry=pipe.topics.telemetry.name)
+    urls = target.endpoints.bus.url, target.endpoints.store.url
+    calm = new_target(folder, *urls, telemetry=target.topics.telemetry.name)
     asyncio.run(in_peace(calm))
-    found, expected = (understand(load, asyncio.run(p.dump())) for p in (pipe, calm))
-    assert breaches(load, found, expected, kills=kills or {}, batch_rows=BATCH_ROWS) == []
-
-
-def urls(pipe: Pipe) -> tuple[str, str]:
-    """Bus and store of a pipeline."""
-    return pipe.endpoints.bus.url, pipe.endpoints.store.url
+    found, expected = (understand(fleet.load, asyncio.run(t.dump())) for t in (target, calm))
+    wrong = breaches(fleet.load, found, expected, repeats=repeats or {}, batch_rows=BATCH_ROWS)
+    assert wrong == []

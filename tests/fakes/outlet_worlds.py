@@ -13,8 +13,9 @@ from fakes.transactions import MemoryBus, MemoryOutlet
 
 from headrace.schemas.protocols import Output
 from headrace.schemas.settings import BusSettings
+from headrace.streams.bus.options import client_options
+from headrace.streams.bus.reads import read_range
 from headrace.streams.delivery.ports import Outlet
-from headrace.streams.kafka import client_options, read_range
 from headrace.streams.transport.transactions import TransactionalOutlet
 
 START = 5

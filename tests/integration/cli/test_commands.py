@@ -20,9 +20,9 @@ from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.protocols import OnlineRows
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.schemas.topics import topics_of
+from headrace.streams.bus.options import client_options
 from headrace.streams.cli.context import pipeline_file
 from headrace.streams.client.kafka_bus import KafkaBus
-from headrace.streams.kafka import client_options
 
 HEADRACE = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"]
 DEADLINE_S = 60.0

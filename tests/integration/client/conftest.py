@@ -9,8 +9,9 @@ import pytest
 
 from headrace.schemas.settings import BusSettings
 from headrace.schemas.topics import TopicSpec
+from headrace.streams.bus.admin import ensure_topics
+from headrace.streams.bus.options import client_options
 from headrace.streams.client.kafka_bus import KafkaBus
-from headrace.streams.kafka import client_options, ensure_topics
 
 SOURCE = "headrace.press.telemetry.v1"
 

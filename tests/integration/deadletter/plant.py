@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from chaos.workers import Workers
 from fakes.onnx_models import mlp
 from integration.transport.harness import Bus
 
@@ -23,10 +22,13 @@ from headrace.schemas.block import FeatureBlock
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.schemas.topics import topics_of
+from headrace.streams.bus.admin import ensure_topics
+from headrace.streams.bus.options import client_options
+from headrace.streams.bus.reads import log_ranges, read_range
 from headrace.streams.client.deadletters import DeadLetter, DeadLetters
 from headrace.streams.client.kafka_bus import KafkaBus
+from headrace.streams.drill.workers import Workers
 from headrace.streams.jobs import Endpoints
-from headrace.streams.kafka import client_options, ensure_topics
 from headrace.streams.positions import settle_positions
 
 COMMAND = "from headrace.streams.cli.main import main; main()"
@@ -62,16 +64,6 @@ batch_rows = 200
 dead_letter_share = {share}
 dead_letter_min = 1000
 """
-
-
-class Starts:
-    """Reads every partition from where the reader begins."""
-
-    async def assigned(self, starts):
-        return {partition: start.position.offset for partition, start in starts.items()}
-
-    async def revoked(self, partitions):
-        pass
 
 
 class Plant:
@@ -146,9 +138,9 @@ class Plant:
 
     async def drained(self) -> None:
         """Wait until the group has committed the end of the log."""
-        give_up, ends = time.monotonic() + DEADLINE_S, [0, 0]
-        for records in await self._read(self.topics.telemetry.name):
-            ends[records.partition] = records.next
+        give_up = time.monotonic() + DEADLINE_S
+        ranges = await log_ranges(self.options, self.topics.telemetry.name)
+        ends = [ranges[partition][1] for partition in sorted(ranges)]
         while [offset or 0 for offset in await self.committed()] != ends:
             assert time.monotonic() < give_up, (await self.committed(), ends)
             await asyncio.sleep(0.1)
@@ -180,16 +172,12 @@ class Plant:
         return sum(map(len, await self._read(self.topics.telemetry.name)))
 
     async def _read(self, topic: str) -> list[RecordBatch]:
-        """Everything on a topic: by fetches, as the embedded bus names a log's end too low."""
-        found: list[RecordBatch] = []
-        reader = KafkaBus(self.options).reader(topic, group=None, start="earliest")
-        await reader.start(Starts())
-        try:
-            while batches := await reader.fetch(max_rows=10_000, timeout_s=1.0):
-                found += batches
-        finally:
-            await reader.stop()
-        return found
+        """Everything on a topic."""
+        return [
+            records
+            for partition, (begin, end) in (await log_ranges(self.options, topic)).items()
+            async for records in read_range(self.options, topic, partition, begin, end)
+        ]
 
     def run(self, *args: str, code: str = COMMAND) -> subprocess.CompletedProcess[bytes]:
         """One command to its end."""

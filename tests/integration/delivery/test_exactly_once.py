@@ -17,12 +17,14 @@ from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import FatalError
 from headrace.schemas.protocols import Effects
 from headrace.schemas.settings import BusSettings
+from headrace.streams.bus.groups import first_positions
+from headrace.streams.bus.options import client_options
+from headrace.streams.bus.reads import log_range, read_range
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ports import StagePorts
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
-from headrace.streams.kafka import client_options, first_positions, log_range, read_range
 from headrace.streams.source import StageSource
 from headrace.streams.transport.stage import StageTransport
 from headrace.streams.transport.transactions import TransactionalOutlet

@@ -10,7 +10,7 @@ import pytest
 from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import BusSettings
-from headrace.streams.kafka import client_options
+from headrace.streams.bus.options import client_options
 from headrace.streams.modes import check_mode, check_transactions
 
 HOSTS = Path(__file__).parents[3] / "examples" / "hosts" / "pipeline.toml"

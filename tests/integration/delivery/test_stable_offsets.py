@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from headrace.schemas.errors import BusUnavailableError
 from headrace.schemas.settings import BusSettings
-from headrace.streams.kafka import client_options
+from headrace.streams.bus.options import client_options
 from headrace.streams.transport.stable_offsets import stable_offset
 
 pytestmark = pytest.mark.integration

@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaProducer
 from headrace.schemas.errors import LocalServiceError, MissingExtraError
 from headrace.schemas.settings import BusSettings, Settings, WorkerSettings
 from headrace.schemas.topics import TopicSpec
-from headrace.streams import kafka
-from headrace.streams.kafka import client_options
+from headrace.streams.bus import admin, reads
+from headrace.streams.bus.options import client_options
 from headrace.streams.local import kafka_jars
 from headrace.streams.local.kafka_config import KafkaOptions
 from headrace.streams.local.kafka_install import install_kafka
@@ -45,15 +45,15 @@ async def kept(tmp_path: Path) -> AsyncIterator[LocalKafka]:
 
 async def put(url: str, value: bytes) -> None:
     options = client_options(BusSettings(url=url))
-    await kafka.ensure_topics(options, [TOPIC])
+    await admin.ensure_topics(options, [TOPIC])
     async with AIOKafkaProducer(**options, acks="all") as producer:
         await producer.send_and_wait(TOPIC.name, value, partition=0)
 
 
 async def got(url: str) -> list[bytes | None]:
     options = client_options(BusSettings(url=url))
-    _, end = await kafka.log_range(options, TOPIC.name, 0)
-    batches = kafka.read_range(options, TOPIC.name, 0, 0, end)
+    _, end = await reads.log_range(options, TOPIC.name, 0)
+    batches = reads.read_range(options, TOPIC.name, 0, 0, end)
     return [value async for batch in batches for value in batch.values]
 
 

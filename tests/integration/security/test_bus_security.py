@@ -13,8 +13,8 @@ from pki import Pki
 from headrace.schemas.errors import BusRefusedError, BusUnavailableError, FatalError
 from headrace.schemas.settings import BusSettings
 from headrace.schemas.topics import TopicSpec
-from headrace.streams import kafka
-from headrace.streams.kafka import client_options
+from headrace.streams.bus import admin, connection, groups, reads
+from headrace.streams.bus.options import client_options
 
 # aiokafka leaves the transports of refused connections to the collector.
 pytestmark = [
@@ -44,26 +44,26 @@ def login(url: str, pki: Pki, **changes: object) -> BusSettings:
 async def works(settings: BusSettings, topic: str) -> None:
     """Topics, producing and reading all go through the same options."""
     options = client_options(settings)
-    await kafka.ensure_topics(
+    await admin.ensure_topics(
         options, [TopicSpec(topic, "telemetry", 1, 3_600_000, "raw", ours=True)]
     )
     async with AIOKafkaProducer(**options) as producer:
         await producer.send_and_wait(topic, b"value", partition=0)
-    batches = [batch async for batch in kafka.read_range(options, topic, 0, 0, 1)]
+    batches = [batch async for batch in reads.read_range(options, topic, 0, 0, 1)]
     assert batches[0].values == [b"value"]
-    assert await kafka.first_positions(options, "readers", [topic], "earliest") == {(topic, 0): 0}
-    assert (await kafka.check_bus(options)).state == "answers"
+    assert await groups.first_positions(options, "readers", [topic], "earliest") == {(topic, 0): 0}
+    assert (await connection.check_bus(options)).state == "answers"
 
 
 async def fails(settings: BusSettings, state: str, error: type[Exception], words: str = "") -> None:
     """Checking and using the bus both end soon, with one line that holds no password."""
     options = client_options(settings)
     began = time.monotonic()
-    found = await kafka.check_bus(options)
+    found = await connection.check_bus(options)
     assert found.state == state, found.line
     assert words in found.line
     with pytest.raises(error) as caught:
-        await kafka.log_ranges(options, "any")
+        await reads.log_ranges(options, "any")
     assert time.monotonic() - began < SOON_S
     for line in (found.line, str(caught.value)):
         assert "\n" not in line
@@ -101,7 +101,7 @@ async def test_a_certificate_of_strangers_is_not_trusted(
 async def test_another_host_name_is_not_trusted(secure_kafka_url: str, pki: Pki) -> None:
     """A certificate is for its names: the same server under another address is refused."""
     url = secure_kafka_url.replace("127.0.0.1", "127.0.0.2")
-    found = await kafka.check_bus(client_options(login(url, pki)))
+    found = await connection.check_bus(client_options(login(url, pki)))
     assert found.state in ("refused", "unreachable")
 
 
@@ -115,7 +115,7 @@ async def test_plain_to_a_tls_port_ends(secure_kafka_url: str, pki: Pki) -> None
 async def test_tls_to_a_plain_port_ends(kafka_url: str, pki: Pki) -> None:
     """Speaking TLS to a plain port ends soon in one line, too."""
     settings = login(kafka_url.replace("kafka://", "kafkas://"), pki, username=None, password=None)
-    found = await kafka.check_bus(client_options(settings))
+    found = await connection.check_bus(client_options(settings))
     assert found.state in ("refused", "unreachable")
     assert "\n" not in found.line
 
@@ -154,14 +154,14 @@ async def test_without_the_right_client_certificate_it_stays_shut(
     settings = login(mutual_kafka_url, pki, username=None, password=None, **own)
     began = time.monotonic()
     with pytest.raises((BusRefusedError, BusUnavailableError)):
-        await kafka.log_ranges(client_options(settings), "any")
+        await reads.log_ranges(client_options(settings), "any")
     assert time.monotonic() - began < SOON_S
 
 
 async def test_nobody_there_is_unreachable() -> None:
     """A port without a listener is an outage that names where was looked."""
     settings = BusSettings(url="kafka://127.0.0.1:1", request_timeout_ms=2000)
-    found = await kafka.check_bus(client_options(settings))
+    found = await connection.check_bus(client_options(settings))
     assert found.state == "unreachable"
     assert "127.0.0.1:1" in found.line
 
@@ -173,7 +173,7 @@ async def test_a_listener_that_never_answers_is_left_in_time() -> None:
     port = server.sockets[0].getsockname()[1]
     settings = BusSettings(url=f"kafka://127.0.0.1:{port}", request_timeout_ms=1000)
     began = time.monotonic()
-    found = await kafka.check_bus(client_options(settings))
+    found = await connection.check_bus(client_options(settings))
     assert (found.state, time.monotonic() - began < SOON_S) == ("unreachable", True)
     for writer in held:
         writer.close()

@@ -14,7 +14,8 @@ SIDE = {
     "events_per_s": 100.0, "us_cpu_per_event": 5.0, "rss_mb": 50.0, "processes_mb": {"serve": 40.0},
 }  # fmt: skip
 RATE = {"p50_ms": 15.0, "p99_ms": 51.0, "p99_9_ms": 30.0, "max_ms": 64.0, "missing": 5,
-        "most_behind_ms": 6.0, "cores": 0.5}  # fmt: skip
+        "lowest_p50_ms": 9.0, "highest_p50_ms": 21.0, "most_behind_ms": 6.0,
+        "cores": 0.5}  # fmt: skip
 POINT = {"events_per_s": 5e4, "us_cpu_per_event": 9.5, "rss_mb": 400.0, "events": 777,
          "every_partition_s": 0.44, "steady": True}  # fmt: skip
 REPORT = {
@@ -54,13 +55,21 @@ def test_a_part_that_was_not_measured_is_not_on_the_page(reference):
     assert re.findall("^## (.*)$", write(REPORT), re.MULTILINE) == ["Versions", "Again"]
 
 
+def test_of_several_rounds_the_median_is_shown(reference):
+    """Of an even number of rounds the slower of the two in the middle: never the better half."""
+    rounds = [{"20000": {"p50_ms": p50, "p99_ms": 2 * p50}} for p50 in (9.0, 30.0, 12.0, 21.0)]
+    assert reference("latency").median_runs(rounds) == {
+        "20000": {"p50_ms": 21.0, "p99_ms": 42.0, "lowest_p50_ms": 9.0, "highest_p50_ms": 30.0}
+    }
+
+
 def test_the_page_holds_what_the_report_holds(reference):
     """The numbers of each part, with the budget beside them."""
     page = reference("document").write_document(WHOLE)
     assert "| one side | 1 | 100 | 90 to 110 | 3.0 | ≥ 3: missed | 5.0 | 50 | 10 |" in page
     assert "| one side | 1 | 100 | 90 to 110 | 3.0 | - | 5.0 | 50 | 10 |" in page
     assert "sides 0.2 (2026-11-21T12:00+00:00)" in page
-    assert "| headrace on kafka | 20,000 | 15 | 51 | 30 | 64 | 6 | 5 | 0.50 |" in page
+    assert "| headrace on kafka | 20,000 | 15 | 51 | 30 | 64 | 9 to 21 | 6 | 5 | 0.50 |" in page
     assert "| embedded | 2.50 | 2.00 to 3.00 | 2 | ≤ 3: met |" in page
     assert "| supervisor | 20 | - | - |" in page
     assert "| serve | 30 | 40 | ≤ 400: met |" in page

@@ -146,11 +146,17 @@ def test_every_part_has_its_place(reference):
 def test_the_kernel_is_told_the_threads_names(reference):
     """A thread of the worker is found under its own name, the first one as the main thread."""
     threads, worker = reference("profile_threads"), reference("profile_worker")
-    found, go = [], threading.Event()
+    found, begun, go = [], threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        go.wait()
+
     threading.setprofile(worker.tell_kernel)
     try:
-        thread = threading.Thread(target=go.wait, name="inference_0")
+        thread = threading.Thread(target=work, name="inference_0")
         thread.start()
+        begun.wait()  # a thread is called started before the hook has seen it
     finally:
         threading.setprofile(None)
     try:

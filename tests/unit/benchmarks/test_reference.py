@@ -43,7 +43,7 @@ def test_the_log_is_the_same_for_every_length(reference):
 
 def test_latency_is_from_the_moment_an_event_was_due(reference):
     """Percentiles are of what came, what did not come is counted, and none is interpolated."""
-    percentiles = reference("receiver").percentiles
+    percentiles = reference("arrivals").percentiles
     found = percentiles(np.array([0.001] * 98 + [0.5, np.nan]))
     assert (found["events"], found["missing"]) == (100, 1)
     assert (found["p50_ms"], found["p99_ms"], found["max_ms"]) == (1.0, 500.0, 500.0)
@@ -52,10 +52,10 @@ def test_latency_is_from_the_moment_an_event_was_due(reference):
 
 def test_the_number_of_an_event_is_found_in_its_prediction(reference):
     """The receiver needs no JSON parser to know which event was answered."""
-    job, receiver = reference("job"), reference("receiver")
+    job, arrivals = reference("job"), reference("arrivals")
     device, _ = next(job.events(1, first=1234))
     prediction = f'{{"id":"x","rev":0,"event_id":"{device}-{1234:08d}","score":0.5}}'.encode()
-    assert receiver.number_of(prediction) == 1234
+    assert arrivals.number_of(prediction) == 1234
 
 
 def test_usage_sees_this_process(reference):

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.topics import topics_of
-from headrace.streams.bus_topics import TopicFound, topic_configs
+from headrace.streams.bus.topics import TopicFound, topic_configs
 from headrace.streams.cli.context import pipeline_file
 from headrace.streams.cli.findings import packages
 from headrace.streams.cli.health import topic_findings

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.schemas.batch import RecordBatch
+from headrace.streams.transport import flow as flow_module
 from headrace.streams.transport.flow import Delivered, Flow, Piece, join, rounds
 
 
@@ -132,6 +133,19 @@ def test_rounds_take_turns_and_begin_with_another_each_time() -> None:
     assert sorted(order) == [0, 0, 0, 1, 2, 2, 2]
     assert set(order[:3]) == {0, 1, 2}
     assert order[0] != order[3]
+
+
+def test_no_more_is_begun_than_a_stage_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is ready, batches beyond the bound wait until one of those in hand is done."""
+    monkeypatch.setattr(flow_module, "OPEN_BYTES", 250)
+    flows = deque([flow(partition, rows=1) for partition in range(5)])
+    for one in flows:
+        fetch(one, 0, 2)
+    begun = list(rounds(flows, 1.0))
+    assert [found.size for found in begun] == [50] * 5
+    assert list(rounds(flows, 1.0)) == []
+    begun[0].done()
+    assert len(list(rounds(flows, 1.0))) == 1
 
 
 def test_a_round_without_small_batches_hands_out_full_ones() -> None:

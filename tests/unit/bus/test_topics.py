@@ -6,7 +6,7 @@ import pytest
 
 from headrace.schemas.errors import TopicError
 from headrace.schemas.topics import TopicSpec
-from headrace.streams.bus_topics import (
+from headrace.streams.bus.topics import (
     check_partitions,
     check_present,
     count_partitions,

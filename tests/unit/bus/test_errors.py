@@ -18,8 +18,8 @@ from headrace.schemas.errors import (
     SettingsError,
     TopicError,
 )
-from headrace.streams.bus_errors import MEANING, as_ours, meaning
-from headrace.streams.kafka import mapped_errors
+from headrace.streams.bus.connection import mapped_errors
+from headrace.streams.bus.errors import MEANING, as_ours, meaning
 
 CLASSES = {
     name: kind

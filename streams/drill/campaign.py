@@ -1,0 +1,215 @@
+"""A seeded run: a load, its faults, a drain, and a fault-free run over the same log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from headrace.schemas.errors import FatalError, RetryableError
+from headrace.streams.drill.ledger import Found, understand
+from headrace.streams.drill.load import Fleet, Load
+from headrace.streams.drill.schedule import Plan
+from headrace.streams.drill.sender import Sender
+from headrace.streams.drill.services import Services
+from headrace.streams.drill.strikes import Struck, strike, unless_failed
+from headrace.streams.drill.target import Target
+from headrace.streams.drill.verdict import Tally, breaches, repeated, tally
+from headrace.streams.drill.workers import Workers
+from headrace.streams.jobs import STAGES
+
+RATE_PER_S = 1000.0
+DRAIN_S = 120.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run.
+
+    Attributes:
+        plan: What was done.
+        load: What was sent.
+        found: What it left.
+        tally: What went wrong, in numbers.
+        doubled: Predictions that the shipped consumer handed over twice.
+        breaches: What went wrong, in words; empty where nothing did.
+        struck: What became of each fault.
+        crashes: Workers of each stage that ended by themselves and were started again.
+    """
+
+    plan: Plan
+    load: Load
+    found: Found
+    tally: Tally
+    doubled: int
+    breaches: list[str]
+    struck: list[Struck]
+    crashes: Counter[str]
+
+
+async def run_plan(
+    plan: Plan,
+    target: Target,
+    calm: Target,
+    services: Services,
+    *,
+    rate_per_s: float = RATE_PER_S,
+    least_events: int = 0,
+    tell: Callable[[Struck], None] = lambda struck: None,
+) -> Outcome:
+    """One seeded run and its verdict.
+
+    Args:
+        plan: What is done to it.
+        target: The pipeline under fire.
+        calm: The same flow under another name, which reads the target's telemetry.
+        services: Bus and store of both.
+        rate_per_s: Events per second, surges aside.
+        least_events: Where the faults were through before so many were sent, the rest is sent
+            at once.
+        tell: Told of every fault that was carried out.
+
+    Raises:
+        FatalError: the run did not come to its end, so it says nothing.
+    """
+    fleet = Fleet(target.pipeline, plan.seed)
+    struck: list[Struck] = []
+    crashes: Counter[str] = Counter()
+
+    async def act(sender: Sender, workers: Workers) -> None:
+        began_s = time.monotonic()
+        recovering = []
+        try:
+            for fault in plan.faults:
+                await asyncio.sleep(max(0.0, began_s + fault.due_s - time.monotonic()))
+                struck.append(await strike(fault, sender, workers, services))
+                tell(struck[-1])
+                recovering.append(
+                    asyncio.create_task(_recover(struck[-1], sender, workers, target))
+                )
+            await sender.send(max(0, least_events - fleet.made))
+            await asyncio.gather(*recovering)
+        finally:
+            for task in recovering:
+                task.cancel()
+            await asyncio.gather(*recovering, return_exceptions=True)
+        crashes.update(workers.crashes)
+
+    await under_load(target, fleet, plan.workers, act, rate_per_s=rate_per_s)
+    await in_peace(calm)
+    return await judge(plan, fleet.load, target, calm, struck, crashes)
+
+
+async def judge(
+    plan: Plan,
+    load: Load,
+    target: Target,
+    calm: Target,
+    struck: list[Struck],
+    crashes: Counter[str],
+) -> Outcome:
+    """Hold what a run left against what was sent and against the fault-free run.
+
+    Raises:
+        FatalError: the log is not what was sent.
+    """
+    sent = {partition: [row.value for row in rows] for partition, rows in load.by_partition.items()}
+    if await target.sent() != sent:
+        raise FatalError(
+            f"the log of {target.topics.telemetry.name} is not what was sent, expected every event "
+            f"once, so the drill says nothing; run it again"
+        )
+    found = understand(load, await target.dump())
+    expected = understand(load, await calm.dump())
+    emptied = plan.has("store-lost") or plan.has("store-restart") or plan.has("bus-restart")
+    repeats = None if plan.has("bus-restart") else plan.repeats() + crashes
+    rows = None if emptied else target.pipeline.delivery.batch_rows
+    wrong = breaches(load, found, expected, repeats=repeats, batch_rows=rows)
+    if target.once:
+        wrong += repeated(found)
+    if await target.online() != await calm.online():
+        wrong.append("store: online rows differ from the fault-free run")
+    sources = Counter(await target.consumed())
+    if sources.keys() != found.predictions.first.keys():
+        wrong.append(f"consumer: {len(sources)} of {len(found.predictions.first)} predictions")
+    doubled = sources.total() - len(sources)
+    if doubled:
+        wrong.append(f"consumer: {doubled} predictions twice")
+    counts = tally(load, found, expected)
+    return Outcome(plan, load, found, counts, doubled, wrong, struck, crashes)
+
+
+async def under_load(
+    target: Target,
+    fleet: Fleet,
+    workers: tuple[str, ...],
+    act: Callable[[Sender, Workers], Awaitable[None]],
+    *,
+    rate_per_s: float = RATE_PER_S,
+) -> None:
+    """Send a fleet's events to running workers while `act` does its worst, until all is drained.
+
+    Raises:
+        FatalError: it was not drained in time, or a worker ended for good.
+    """
+    async with running(target, workers) as started:
+        async with target.sender(fleet) as sender:
+            enough = asyncio.Event()
+            async with unless_failed(sender.trickle(rate_per_s, enough)):
+                await act(sender, started)
+                enough.set()
+        await drained(target, started)
+
+
+async def in_peace(target: Target) -> None:
+    """Run a pipeline over a log that is there already.
+
+    Raises:
+        FatalError: it was not drained in time, or a worker ended for good.
+    """
+    async with running(target, STAGES) as started:
+        await drained(target, started)
+
+
+@asynccontextmanager
+async def running(target: Target, workers: tuple[str, ...]) -> AsyncIterator[Workers]:
+    """Workers of a pipeline that was not run before; stopped in order unless something failed."""
+    await target.prepare()
+    started = Workers(target)
+    started.start(*workers)
+    try:
+        yield started
+        await started.stop()
+    finally:
+        started.end()
+
+
+async def drained(target: Target, workers: Workers) -> None:
+    """Wait until both stages have done everything that is there.
+
+    Raises:
+        FatalError: not within `DRAIN_S`, or a worker ended for good.
+    """
+    await _through(await target.ends(target.topics.telemetry.name), target, workers)
+
+
+async def _through(ends: dict[int, int], target: Target, workers: Workers) -> None:
+    """Wait until everything below `ends` of telemetry has gone through both stages."""
+    await workers.reached("enrich", ends, within_s=DRAIN_S)
+    while True:
+        try:
+            blocks = await target.ends(target.topics.features.name)
+            break
+        except RetryableError as error:  # the next fault has struck
+            await asyncio.sleep(error.retry_after_s)
+    await workers.reached("serve", blocks, within_s=DRAIN_S)
+
+
+async def _recover(struck: Struck, sender: Sender, workers: Workers, target: Target) -> None:
+    """Note how long everything that was sent until the repair took to go through."""
+    ends = dict(sender.acknowledged)
+    await _through(ends, target, workers)
+    struck.recovered_s = time.monotonic() - struck.repaired_at_s

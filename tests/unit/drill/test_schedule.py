@@ -1,0 +1,68 @@
+"""A schedule is its seed's: same faults, all crash points, as many kills as asked for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.streams.drill.crash_points import STEPS
+from headrace.streams.drill.schedule import KINDS, ON_SERVICES, make_plan
+
+kinds = st.lists(st.sampled_from(KINDS), min_size=1, unique=True)
+seeds = st.integers(0, 2**32)
+
+
+@given(seeds, kinds, st.integers(0, 40), st.integers(0, 4), st.floats(0, 600))
+def test_the_same_seed_gives_the_same_faults(seed, kinds, kills, others, seconds) -> None:
+    """Whatever the order in which the kinds are named."""
+    plan = make_plan(seed, kinds, kills=kills, others=others, seconds=seconds)
+
+    again = make_plan(seed, kinds[::-1], kills=kills, others=others, seconds=seconds)
+
+    assert plan == again
+
+
+@given(seeds, kinds, st.integers(0, 40), st.integers(0, 4))
+def test_as_many_as_asked_for(seed, kinds, kills, others) -> None:
+    """Kills are counted by worker; every other kind comes as often as it was asked for."""
+    plan = make_plan(seed, kinds, kills=kills, others=others)
+    killed = sum((f.kills() for f in plan.faults if f.kind == "kill"), start=type(plan.kills())())
+
+    assert killed.total() == (kills if "kill" in kinds else 0)
+    for kind in set(kinds) - {"kill"}:
+        assert sum(fault.kind == kind for fault in plan.faults) == others
+
+
+@given(seeds, kinds)
+def test_every_crash_point_is_met(seed, kinds) -> None:
+    """Eighteen kills meet each step of each stage once."""
+    plan = make_plan(seed, ["kill", *kinds], kills=18)
+    points = [fault.point.rpartition(":")[0] for fault in plan.faults if fault.point]
+
+    assert sorted(points) == sorted(f"{s}:{step}" for s, steps in STEPS.items() for step in steps)
+
+
+@given(seeds, kinds, st.integers(1, 40), st.floats(0, 600))
+def test_faults_strike_what_is_there_and_in_time(seed, kinds, kills, seconds) -> None:
+    """Victims are workers that run, in the order of their times, none later than asked for."""
+    plan = make_plan(seed, kinds, kills=kills, seconds=seconds)
+    due = [fault.due_s for fault in plan.faults]
+
+    assert due == sorted(due)
+    assert all(0 <= at <= seconds for at in due)
+    assert all(set(fault.victims) <= set(plan.workers) for fault in plan.faults)
+    assert all(fault.victims or fault.kind in ON_SERVICES for fault in plan.faults)
+
+
+def test_seeds_differ() -> None:
+    """Another seed is another schedule."""
+    plans = {make_plan(seed, ["kill"], kills=6).faults for seed in range(20)}
+
+    assert len(plans) == 20
+
+
+@pytest.mark.parametrize("kind", ["pause", "rebalance"])
+def test_partitions_can_move(kind) -> None:
+    """Where a worker stays away for long, another one of its stage is there."""
+    assert len(make_plan(0, [kind], kills=0).workers) == 3
