@@ -109,9 +109,9 @@ async def run_latency(args: argparse.Namespace) -> dict[str, Any]:
             "headrace on embedded": (EMBEDDED, "local", "headrace"),
         }
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
-        for _ in range(args.rounds):
-            for name, where in runs.items():
-                found[name].append(await latency(*where, args.rates, args.seconds))
+        for number in range(args.rounds):
+            for name in list(runs)[:: 1 if number % 2 == 0 else -1]:
+                found[name].append(await latency(*runs[name], args.rates, args.seconds))
     return {name: median_runs(rounds) for name, rounds in found.items()}
 
 

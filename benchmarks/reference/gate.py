@@ -85,7 +85,7 @@ def ratios(report: dict[str, Any]) -> dict[str, float]:
     ours, hand = (latency.get(ON_KAFKA[name], {}) for name in (OURS, "handwritten"))
     for rate in [rate for rate in ours if rate in hand]:
         for key, name in PERCENTILES.items():
-            if key in ours[rate] and key in hand[rate]:
+            if ours[rate].get(key) is not None and hand[rate].get(key) is not None:
                 what = f"{name} at {rate} events/s, handwritten : {OURS}"
                 found[what] = hand[rate][key] / ours[rate][key]
     return {name: round(ratio, 3) for name, ratio in found.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import os
 import re
 import subprocess
@@ -110,12 +111,14 @@ async def at_rate(
     try:
         for client in clients:
             await asyncio.to_thread(_line, client)
-        start = f"{time.monotonic() + BEGIN_S}\n".encode()
+        begin = time.monotonic() + BEGIN_S
+        start = f"{begin}\n".encode()
         for client in clients:
             if client.stdin is not None:
                 client.stdin.write(start)
                 client.stdin.flush()
         roots = [process.pid for process in running.processes]
+        await asyncio.sleep(begin - time.monotonic())
         began, cpu_s = time.monotonic(), usage(roots).cpu_s
         received, sent = await asyncio.gather(*[asyncio.to_thread(_line, c) for c in clients])
         cores = (usage(roots).cpu_s - cpu_s) / (time.monotonic() - began)
@@ -135,10 +138,15 @@ def median_runs(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     found = {}
     for rate in rounds[0]:
-        runs = sorted((run[rate] for run in rounds), key=lambda run: float(run["p50_ms"]))
+        runs = sorted((run[rate] for run in rounds), key=_p50_ms)
         spread = {"lowest_p50_ms": runs[0]["p50_ms"], "highest_p50_ms": runs[-1]["p50_ms"]}
         found[rate] = runs[len(runs) // 2] | spread
     return found
+
+
+def _p50_ms(run: dict[str, Any]) -> float:
+    """Its p50; infinite where half of the events did not come."""
+    return math.inf if run["p50_ms"] is None else float(run["p50_ms"])
 
 
 def _client(script: str, *args: object) -> subprocess.Popen[bytes]:

@@ -63,7 +63,9 @@ def latency_series(latency: dict[str, Any]) -> dict[str, list[Series]]:
     for key, percentile in PERCENTILES.items():
         panels[percentile] = []
         for side, rates in latency.items():
-            points = sorted((float(r), found[key]) for r, found in rates.items() if key in found)
+            points = sorted(
+                (float(r), found[key]) for r, found in rates.items() if found.get(key) is not None
+            )
             if points:
                 x, y = zip(*points, strict=True)
                 panels[percentile].append(Series(side, x, y))

@@ -9,6 +9,7 @@ predictions are not counted.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -31,6 +32,8 @@ def main(bus: str, topic: str, rate: float, count: int, first: int, warm: int) -
     })  # fmt: skip
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(PARTITIONS)])
     skip(consumer, first)
+    gc.freeze()
+    gc.disable()
     print("ready", flush=True)
     start = float(sys.stdin.readline())
     received = np.full(count, np.nan)

@@ -89,9 +89,9 @@ async def point(bus: str, store: str, run: str, shape: Shape, count: int) -> dic
     telemetry, sample = f"{run}.telemetry", Sample(shape)
     await create(bus, telemetry, partitions=shape.partitions)
     await send(bus, telemetry, sample.watch(events(count, shape=shape)), shape.partitions)
-    result, scores, _ = await run_side(bus, store, telemetry, "headrace", run, count, shape)
+    result, wrote = await run_side(bus, store, telemetry, "headrace", run, count, shape)
     await delete(bus, telemetry)
-    worst = sample.check(scores)
+    worst = sample.check(wrote.scores)
     return (
         {name: result[name] for name in FIGURES}
         | (result["steady"] or {})

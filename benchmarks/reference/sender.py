@@ -8,6 +8,7 @@ The client is librdkafka, which leaves more of the machine to the side that is m
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -28,6 +29,8 @@ def main(bus: str, topic: str, rate: float, count: int, first: int) -> None:
         "queue.buffering.max.messages": 2_000_000, "socket.nagle.disable": True,
     })  # fmt: skip
     producer.list_topics(topic, timeout=10)
+    gc.freeze()
+    gc.disable()
     print("ready", flush=True)
     start = float(sys.stdin.readline())
     time.sleep(max(0.0, start - time.monotonic()))
@@ -39,7 +42,7 @@ def main(bus: str, topic: str, rate: float, count: int, first: int) -> None:
             behind_s = max(behind_s, now - sent / rate)
         for number in range(sent, due):
             key, value = ready[number]
-            producer.produce(topic, value, key, partition=number % PARTITIONS)
+            producer.produce(topic, value, key, partition=(first + number) % PARTITIONS)
         sent = due
         producer.poll(0)
         time.sleep(STEP_S)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from headrace.streams.local.embedded_bus import EmbeddedBus
 from headrace.streams.local.embedded_store import EmbeddedStore
@@ -23,6 +25,13 @@ SERVER = KafkaOptions(
     },
 )
 
+_STARTED: set[int] = set()
+
+
+def started() -> tuple[int, ...]:
+    """Process ids of the bus and the store that run for this benchmark; none it was only told."""
+    return tuple(sorted(_STARTED))
+
 
 @asynccontextmanager
 async def kafka(bus: str | None) -> AsyncIterator[str]:
@@ -33,9 +42,12 @@ async def kafka(bus: str | None) -> AsyncIterator[str]:
     await install_kafka(print)
     broker = LocalKafka(options=SERVER)
     url = await broker.start()
+    pid = broker.service.pid
+    _STARTED.add(pid)
     try:
         yield url.removeprefix("kafka://")
     finally:
+        _STARTED.discard(pid)
         await broker.stop()
 
 
@@ -52,13 +64,17 @@ async def embedded_bus() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def store(url: str | None) -> AsyncIterator[str]:
-    """URL of a store: the one named, else one started for this run that keeps nothing."""
+    """URL of a store: the one named, else one started for this run, with an append-only file."""
     if url is not None:
         yield url
         return
-    server = EmbeddedStore()
-    found = await server.start()
-    try:
-        yield found
-    finally:
-        await server.stop()
+    with TemporaryDirectory(prefix="bench-store-") as folder:
+        server = EmbeddedStore(folder=Path(folder))
+        found = await server.start()
+        pid = server.service.pid
+        _STARTED.add(pid)
+        try:
+            yield found
+        finally:
+            _STARTED.discard(pid)
+            await server.stop()

@@ -205,40 +205,38 @@ def _bytewax(starting: Starting) -> list[str]:
     return command
 
 
-STATE_IS_LOST = "EWMAs and the dedupe set are lost at a restart, so features change, repeats pass"
+NOT_USED = "as written here (its recoverable state is not used)"
 
 ONE_PROCESS: dict[str, Side] = {
     "handwritten": Side(
         "hand-written aiokafka loop",
-        f"{STATE_IS_LOST}; a rebalance mixes two owners; no dead letter, one bad record stops it "
-        "for ever; nothing about late events",
+        "a rebalance mixes two owners; nothing about late events",
         command=_script("handwritten.py"),
     ),
     "bytewax": Side(
         "Bytewax, hand-batched",
-        f"{STATE_IS_LOST}; after a crash it goes back up to 10 s; positions are in its own files "
-        "instead of a consumer group, on a disk that its workers must share; no dead letter",
+        f"{NOT_USED}; after a crash it goes back up to 10 s; positions are in its own files "
+        "instead of a consumer group, on a disk that its workers must share",
         env="bytewax",
         command=_bytewax,
     ),
     "quix": Side(
         "Quix Streams, one event at a time",
-        f"{STATE_IS_LOST} (its durable state store is not used); the store is up to 5 s behind; "
-        "no dead letter",
+        f"{NOT_USED}; the store is up to 5 s behind",
         env="quix",
         command=_script("quix.py"),
         most=80_000,
     ),
     "faust_take": Side(
         "Faust, `take(1000)`",
-        f"{STATE_IS_LOST}; an exception loses the whole batch it was in; no dead letter",
+        f"{NOT_USED}; an exception loses the whole batch it was in",
         env="faust",
         command=_script("faust_take.py"),
         most=60_000,
     ),
     "faust": Side(
         "Faust, one event at a time",
-        f"{STATE_IS_LOST}; an exception loses the event; no dead letter",
+        f"{NOT_USED}; an exception loses the event",
         env="faust",
         command=_script("faust_naive.py"),
         most=15_000,
@@ -247,9 +245,12 @@ ONE_PROCESS: dict[str, Side] = {
 
 HEADRACE = Side(
     "Headrace, `headrace up`",
-    "exactly-once in the log: after a crash a prediction can be there twice, under one id, and "
-    "consumers drop it by that id",
-    processes=2,
+    "after a crash a prediction can be there twice, as on every other side in its default; under "
+    "one id, by which consumers drop it; a topic more and a second write of every event; needs a "
+    "store for its state; higher latency than the hand-written loop (see Latency); uses private "
+    "attributes of aiokafka; its eager rebalances stop all partitions; repeats are known only "
+    "within the allowed lateness",
+    processes=3,
 )
 
 SIDES: dict[str, Side] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +62,13 @@ def ratio_verdict(sides: dict[str, Any], name: str) -> Verdict | None:
 
 
 def latency_verdicts(latency: dict[str, Any]) -> dict[str, Verdict]:
-    """The budgets of the percentiles, where Headrace ran at that rate on Kafka."""
+    """The budgets of the percentiles, where Headrace ran at that rate on Kafka.
+
+    One event that did not come misses them all.
+    """
     found = latency.get(LATENCY_SIDE, {}).get(str(LATENCY_RATE), {})
-    values = {name: found.get(f"{name.replace('.', '_')}_ms") for name in LATENCY_MS}
+    missing = math.inf if found.get("missing") else None
+    values = {name: missing or found.get(f"{name.replace('.', '_')}_ms") for name in LATENCY_MS}
     return {
         name: Verdict(f"{name} at {LATENCY_RATE:,} events/s, ms", LATENCY_MS[name], value)
         for name, value in values.items()

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from job import PARTITIONS, REFERENCE, Shape, events
+from job import PARTITIONS, events
 
 TOPICS_S = 30.0
+TWICE = 997
+"""Every so many events one is in the log twice; every side must drop the second."""
+SAMPLE = 5_000
+"""Number of the event whose prediction is compared field by field."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a side wrote.
+
+    Attributes:
+        scores: float64 (N,), of every event, NaN where it has no prediction.
+        sample: The prediction of event `SAMPLE`, or of the last one of a shorter log.
+        value_bytes: Mean length of a prediction, bytes.
+    """
+
+    scores: np.ndarray
+    sample: dict[str, Any]
+    value_bytes: float
 
 
 async def create(bus: str, *names: str, partitions: int = PARTITIONS) -> None:
@@ -61,10 +82,24 @@ def partition_of(device: str, partitions: int = PARTITIONS) -> int:
     return int(device.rpartition("-")[2]) % partitions
 
 
-async def fill(bus: str, topic: str, count: int, shape: Shape = REFERENCE) -> float:
-    """Write the log; mean size of its events, bytes."""
-    await create(bus, topic, partitions=shape.partitions)
-    return await send(bus, topic, events(count, shape=shape), shape.partitions) / count
+async def fill(bus: str, topic: str, count: int, *, repeats: bool = False) -> float:
+    """Write the log, with `repeats` every 997th event twice; mean size of its events, bytes."""
+    await create(bus, topic)
+    rows = events(count)
+    size = await send(bus, topic, with_repeats(rows) if repeats else rows)
+    return size / (count + count // TWICE if repeats else count)
+
+
+def with_repeats(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Every row, and each `TWICE`-th of them a second time.
+
+    >>> len(list(with_repeats([("press-0001", b"{}")] * 2000)))
+    2002
+    """
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % TWICE == 0:
+            yield row
 
 
 async def send(
@@ -110,31 +145,31 @@ async def await_records(bus: str, topic: str, count: int, patience_s: float) -> 
     return found >= count
 
 
-async def read_scores(bus: str, topic: str, count: int, partitions: int = PARTITIONS) -> np.ndarray:
-    """float64 (count,): the score of every event, NaN where it has no prediction."""
+async def read_predictions(
+    bus: str, topic: str, count: int, partitions: int = PARTITIONS
+) -> Predictions:
+    """Every prediction of a topic of a side that has ended.
+
+    Raises:
+        SystemExit: an event has no prediction, or the topic has more records than events.
+    """
     consumer = AIOKafkaConsumer(bootstrap_servers=bus, auto_offset_reset="earliest")
     await consumer.start()
     assigned = [TopicPartition(topic, p) for p in range(partitions)]
     consumer.assign(assigned)
     ends = await consumer.end_offsets(assigned)
-    scores = np.full(count, np.nan)
+    if (written := sum(ends.values())) != count:
+        await consumer.stop()
+        raise SystemExit(f"{topic} holds {written} predictions of {count} events: repeated or lost")
+    scores, size, sample = np.full(count, np.nan), 0, {}
     while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
         for batch in (await consumer.getmany(timeout_ms=200)).values():
             for record in batch:
                 prediction = orjson.loads(record.value)
-                scores[int(prediction["event_id"].rpartition("-")[2])] = prediction["score"]
+                number = int(prediction["event_id"].rpartition("-")[2])
+                scores[number] = prediction["score"]
+                size += len(record.value)
+                if number == min(SAMPLE, count - 1):
+                    sample = prediction
     await consumer.stop()
-    return scores
-
-
-async def read_sample(bus: str, topic: str, partitions: int = PARTITIONS) -> dict[str, object]:
-    """One prediction of the topic, decoded."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bus, auto_offset_reset="earliest")
-    await consumer.start()
-    consumer.assign([TopicPartition(topic, p) for p in range(partitions)])
-    try:
-        record = await consumer.getone()
-    finally:
-        await consumer.stop()
-    found: dict[str, object] = orjson.loads(record.value)
-    return found
+    return Predictions(scores, sample, size / count)

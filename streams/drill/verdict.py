@@ -117,7 +117,7 @@ def _fates(load: Load, found: Found) -> list[str]:
     wrong = []
     valid, dead, late = load.places("valid"), load.places("dead"), load.places("late")
     events = {place: row.event for place, row in valid.items() if row.event}
-    ids = {p: fact["event_id"] for p, fact in found.predictions.first.items()}
+    ids = {p: fact[0] for p, fact in found.predictions.first.items()}
     if ids.keys() != valid.keys() or (events and ids != events):
         wrong.append("predictions: not exactly the valid events")
     if found.features.first.keys() != valid.keys():

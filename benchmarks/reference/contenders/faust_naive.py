@@ -12,7 +12,7 @@ import redis.asyncio
 from plain import Job
 
 BUS, STORE, TELEMETRY, OUTPUT, MODEL = sys.argv[1:6]
-sys.argv[1:] = ["worker", "--without-web", "-l", "info"]
+sys.argv[1:] = ["--loop", "uvloop", "worker", "--without-web", "-l", "info"]
 
 app = faust.App(
     f"{OUTPUT}.faust",

@@ -12,7 +12,7 @@ import redis.asyncio
 from plain import Job
 
 BUS, STORE, TELEMETRY, OUTPUT, MODEL = sys.argv[1:6]
-sys.argv[1:] = ["worker", "--without-web", "-l", "info"]
+sys.argv[1:] = ["--loop", "uvloop", "worker", "--without-web", "-l", "info"]
 
 app = faust.App(
     f"{OUTPUT}.faust",
@@ -21,6 +21,7 @@ app = faust.App(
     value_serializer="raw",
     key_serializer="raw",
     topic_disable_leader=True,
+    stream_buffer_maxsize=131_072,
     producer_linger=0.005,
     producer_max_batch_size=1 << 20,
 )

@@ -9,11 +9,16 @@ changes features, and what was sent before the commit is sent again.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import time
 
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from plain import Job
+
+COLLECT_S = 5.0
+"""Between two runs of the garbage collector, which is off otherwise: no pause within a batch."""
 
 
 async def main(bus: str, store: str, telemetry: str, output: str, model: str) -> None:
@@ -30,7 +35,13 @@ async def main(bus: str, store: str, telemetry: str, output: str, model: str) ->
     )  # fmt: skip
     await consumer.start()
     await producer.start()
+    gc.freeze()
+    gc.disable()
+    collected = time.monotonic()
     while True:
+        if time.monotonic() - collected > COLLECT_S:
+            gc.collect()
+            collected = time.monotonic()
         polled = await consumer.getmany(timeout_ms=100, max_records=20_000)
         sent = []
         for tp, records in polled.items():

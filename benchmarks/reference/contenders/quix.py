@@ -11,6 +11,7 @@ import sys
 
 from plain import Job
 from quixstreams import Application, message_context
+from quixstreams.models import SerializationContext, Serializer
 from quixstreams.sinks import BatchingSink, SinkBatch
 from redis import Redis
 
@@ -33,6 +34,14 @@ class FeatureSink(BatchingSink):
         self._database.mset(newest)
 
 
+class Prediction(Serializer):
+    """Only the prediction goes to the topic, so one chain of steps does all."""
+
+    def __call__(self, value: tuple[bytes, dict[str, bytes]], ctx: SerializationContext) -> bytes:
+        """Its bytes."""
+        return value[0]
+
+
 def predict(value: bytes, key: bytes, timestamp: int, headers: object):
     """One event in; its prediction and its row, or nothing for a repeat."""
     at = message_context()
@@ -50,11 +59,10 @@ def main() -> None:
         loglevel="WARNING",
     )
     telemetry = app.topic(TELEMETRY, value_deserializer="bytes", key_deserializer="bytes")
-    predictions = app.topic(OUTPUT, value_serializer="bytes", key_serializer="bytes")
+    predictions = app.topic(OUTPUT, value_serializer=Prediction(), key_serializer="bytes")
     sdf = app.dataframe(telemetry)
     sdf = sdf.apply(predict, metadata=True).filter(lambda found: found is not None)
-    sdf.apply(lambda found: found[0]).to_topic(predictions)
-    sdf.sink(FeatureSink())
+    sdf.to_topic(predictions).sink(FeatureSink())
     app.run()
 
 

@@ -1,25 +1,148 @@
 """The reference benchmark judges its sides as it says; nothing is started here."""
 
+import itertools
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from headrace.schemas.prediction import PredictionColumns, encode_predictions
+from headrace.schemas.protocols import ModelIdentity, Scores
+from headrace.serving.scorer import TIERS, confidence_of
+
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "reference"
 
 
-def test_sides_with_other_scores_end_the_run(reference):
-    """One score that differs, a prediction that is missing, or another form is no result."""
+def prediction(**changed):
+    """One as a side writes it, decoded."""
+    return {
+        "id": "0" * 32, "event_id": "press-0001-00000001", "score": 0.25, "confidence": 0.75,
+        "feature_age_ms": 400, "source": "a-log[1]@7", "model": {"digest": "03e46ab9"},
+        "times_ms": {"device": 1000, "ingest": 1400, "served": 1500},
+    } | changed  # fmt: skip
+
+
+@pytest.fixture
+def wrote(reference):
+    """A way to say what a side wrote."""
+    made = reference("telemetry_log").Predictions
+
+    def of(scores, value_bytes=400.0, **changed):
+        return made(np.array(scores), prediction(**changed), value_bytes)
+
+    return of
+
+
+def test_sides_with_other_scores_end_the_run(reference, wrote):
+    """One score that differs, a prediction that is missing, or other bytes are no result."""
     compare = reference("throughput").compare
-    scores = {"a": np.array([0.1, 0.2, 0.3]), "b": np.array([0.1, 0.2])}
-    same = {name: {"id": "str"} for name in scores}
-    compare(scores, same)
+    first = {"a": wrote([0.1, 0.2, 0.3])}
+    compare(first | {"b": wrote([0.1, 0.2])})
     with pytest.raises(SystemExit, match="differs from a"):
-        compare(scores | {"b": np.array([0.1, 0.21])}, same)
+        compare(first | {"b": wrote([0.1, 0.21])})
     with pytest.raises(SystemExit, match="no prediction of 1 of 2"):
-        compare(scores | {"b": np.array([0.1, np.nan])}, same)
-    with pytest.raises(SystemExit, match="different form"):
-        compare(scores, same | {"b": {"id": "int"}})
+        compare(first | {"b": wrote([0.1, np.nan])})
+    with pytest.raises(SystemExit, match="different values of model"):
+        compare(first | {"b": wrote([0.1, 0.2, 0.3], model={"digest": "other"})})
+    compare(first | {"b": wrote([0.1, 0.2, 0.3], value_bytes=403.9)})
+    with pytest.raises(SystemExit, match="in length"):
+        compare(first | {"b": wrote([0.1, 0.2, 0.3], value_bytes=404.1)})
+
+
+OWN = ({"id": "f" * 32}, {"times_ms": {"device": 1000, "ingest": 1400, "served": 9}})
+OF_THE_LOG = (
+    {"source": "b-log[1]@7"},
+    {"times_ms": {"device": 1000, "ingest": 1900, "served": 1}, "feature_age_ms": 900},
+)
+NO_SIDES_OWN = (
+    {"id": "0"}, {"score": 0.26}, {"score": 1}, {"confidence": 0.74}, {"feature_age_ms": 401},
+    {"source": "a-log[1]@8"}, {"times_ms": {"device": 999, "ingest": 1399, "served": 1}},
+    {"more": 1}, {"event_id": None},
+)  # fmt: skip
+
+
+def test_two_sides_write_the_same_values(reference):
+    """Only id and time of serving are a side's own, and what the broker of another log said."""
+    different = reference("throughput").different
+    for changed in OWN:
+        assert different(prediction(), prediction(**changed), one_log=True) == []
+    for changed in OF_THE_LOG:
+        assert different(prediction(), prediction(**changed), one_log=False) == []
+        assert set(changed) <= set(different(prediction(), prediction(**changed), one_log=True))
+    for changed in NO_SIDES_OWN:
+        for one_log in (False, True):
+            assert set(changed) <= set(
+                different(prediction(), prediction(**changed), one_log=one_log)
+            )
+
+
+def test_plain_python_writes_what_headrace_writes(reference, monkeypatch, tmp_path):
+    """The sides' common job is Headrace's encoder to the byte, but for the id; repeats are out."""
+    monkeypatch.syspath_prepend(str(FOLDER / "contenders"))
+    job = reference("job")
+    job.write_model(tmp_path / "model.onnx")
+    done = reference("plain").Job(str(tmp_path / "model.onnx"))
+    values = [value for _, value in job.events(3000)]
+    values += values[-5:]
+    sources = [f"log[0]@{n}" for n in range(len(values))]
+    out, _, kept = done.predict(values, sources, [job.START_MS + 9] * len(values))
+    assert kept == list(range(3000))
+    for value, text in zip(values[:3000], out, strict=True):
+        found, event = json.loads(text), json.loads(value)
+        score = np.float32(found["score"])
+        assert text == encoded(done, event, score, found)
+
+
+def encoded(done, event, score, found):
+    """Headrace's own bytes of a score, with the id of `found`."""
+    columns = PredictionColumns(
+        pipeline="reference",
+        model=ModelIdentity("reference", 1, done.digest),
+        topic="log", partition=0, offsets=np.array([int(found["source"].partition("@")[2])]),
+        event_times_ms=np.array([found["times_ms"]["device"]]),
+        log_times_ms=np.array([found["times_ms"]["ingest"]]),
+        event_ids=[event["id"].encode()], entities=[event["device_id"].encode()],
+        scores=scores_of(score), labels=("normal", "anomaly"),
+        served_ms=found["times_ms"]["served"],
+    )  # fmt: skip
+    [text] = encode_predictions(columns)
+    own = json.loads(text)["id"]
+    return text.replace(own.encode(), found["id"].encode(), 1)
+
+
+def scores_of(score):
+    """One score as the scorer gives it."""
+    column = np.array([score], np.float32)
+    return Scores(
+        column, confidence_of(column, 0.5), column >= 0.5, np.zeros(1, np.uint8), TIERS, {}
+    )
+
+
+def test_every_997th_event_is_in_the_log_twice(reference):
+    """The second is right behind the first, and nothing else is added."""
+    log = reference("telemetry_log")
+    rows = [(str(n), b"") for n in range(3 * log.TWICE)]
+    found = list(log.with_repeats(rows))
+    assert sorted(set(found), key=rows.index) == rows
+    repeats = [a for a, b in itertools.pairwise(found) if a == b]
+    assert repeats == rows[log.TWICE - 1 :: log.TWICE]
+
+
+def test_what_was_out_before_does_not_count(reference):
+    """A side's first batch is in neither its rate nor its CPU, and the services have their own."""
+    throughput = reference("throughput")
+    began = throughput.Moment(500, 10.0, 1.0, 7.0)
+    ended = throughput.Moment(1000, 20.0, 2.0, 8.0)
+    found = throughput.figures(began, began, ended, {})
+    assert (found["events_per_s"], found["us_cpu_per_event"]) == (50, 2000.0)
+    assert found["us_cpu_of_services"] == 2000.0
+    told = throughput.figures(throughput.Moment(0, 1.0, 0.0), began, ended, {})
+    assert told["us_cpu_of_services"] == 8000.0
+    other = throughput.Moment(1000, 20.0, 2.0)
+    assert throughput.figures(throughput.Moment(0, 1.0, 0.0), other, other, {})[
+        "us_cpu_of_services"
+    ] is None  # fmt: skip
 
 
 def test_a_steady_rate_is_from_the_last_partition_on(reference):
@@ -42,12 +165,14 @@ def test_the_log_is_the_same_for_every_length(reference):
 
 
 def test_latency_is_from_the_moment_an_event_was_due(reference):
-    """Percentiles are of what came, what did not come is counted, and none is interpolated."""
+    """An event that did not come took for ever, and no percentile is interpolated."""
     percentiles = reference("arrivals").percentiles
     found = percentiles(np.array([0.001] * 98 + [0.5, np.nan]))
     assert (found["events"], found["missing"]) == (100, 1)
-    assert (found["p50_ms"], found["p99_ms"], found["max_ms"]) == (1.0, 500.0, 500.0)
-    assert percentiles(np.full(3, np.nan)) == {"events": 3, "missing": 3}
+    assert (found["p50_ms"], found["p99_ms"], found["max_ms"]) == (1.0, None, None)
+    found = percentiles(np.array([0.001] * 98 + [0.5, 0.6]))
+    assert (found["p50_ms"], found["p99_ms"], found["max_ms"]) == (1.0, 600.0, 600.0)
+    assert percentiles(np.full(3, np.nan))["p50_ms"] is None
 
 
 def test_the_number_of_an_event_is_found_in_its_prediction(reference):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 from collections.abc import Callable
@@ -21,13 +20,19 @@ from headrace.streams.drill.load import Row, make_load
 from headrace.streams.drill.verdict import TOPICS, Tally, breaches, repeated, tally
 
 TOPIC, BATCH_ROWS, BLOCK_ROWS = "telemetry", 100, 50
+TOPICS = ("features", "predictions", "deadletter", "late", "summaries")
 PARTITIONS = 4
 LOAD = make_load(drill_pipeline(), 3, 2000)
 
 
 def honest() -> Dump:
     """What a run without a fault would leave, a new copy."""
-    return copy.deepcopy(made("press"))
+    return Dump("press", TOPIC, *(copied(getattr(made("press"), topic)) for topic in TOPICS))
+
+
+def copied(records: dict[int, list[Any]]) -> dict[int, list[Any]]:
+    """Records themselves are never changed, only replaced."""
+    return {partition: list(rows) for partition, rows in records.items()}
 
 
 @functools.cache
@@ -286,7 +291,7 @@ def picked(data: Any, records: dict[int, list[Any]]) -> tuple[list[Any], int]:
 
 
 @given(st.data(), st.sampled_from(["features", "predictions", "deadletter", "late"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_any_one_record_lost_is_found(data, topic) -> None:
     """Whichever record is missing, of whichever topic, the run is not taken for an honest one."""
     dump = honest()
@@ -298,7 +303,7 @@ def test_any_one_record_lost_is_found(data, topic) -> None:
 
 
 @given(st.data(), st.floats(1e-6, 1.0))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_any_one_score_changed_is_found(data, by) -> None:
     """A score that differs from the fault-free run's is counted, first time or repeated."""
     dump = honest()
@@ -316,7 +321,7 @@ def test_any_one_score_changed_is_found(data, by) -> None:
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_any_two_predictions_of_a_device_swapped_are_found(data) -> None:
     """A device's order is looked at wherever in the log it is broken."""
     dump = honest()
@@ -330,7 +335,7 @@ def test_any_two_predictions_of_a_device_swapped_are_found(data) -> None:
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_an_equal_repeat_is_counted_and_harms_nothing(data) -> None:
     """A prediction published again, unchanged, is repeated and neither lost nor different."""
     dump = honest()
