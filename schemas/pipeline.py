@@ -139,6 +139,9 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Delivery rules.
 
     Attributes:
+        mode: ``at-least-once``: after a crash the batch in hand is published again, to the letter.
+            ``exactly-once``: outputs and source offset of a batch are one Kafka transaction, so a
+            reader of committed records sees nothing twice; needs Apache Kafka, costs latency.
         start: Where a group that never read begins: ``latest``, ``earliest`` or an RFC 3339 time.
         batch_rows: Most events of one batch.
         dead_letter_share: The worker stops when more than this share of the last thousand or
@@ -150,6 +153,7 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         stuck_restart_s: A worker that is stuck or silent for this long is started again, seconds.
     """
 
+    mode: Literal["at-least-once", "exactly-once"] = "at-least-once"
     start: str = "latest"
     batch_rows: Count = 8192
     dead_letter_share: Share = 0.5

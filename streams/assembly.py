@@ -21,6 +21,7 @@ from headrace.streams.local.services import (
     open_bus,
     open_store,
 )
+from headrace.streams.modes import check_mode, check_transactions
 from headrace.streams.positions import check_store, settle_positions
 from headrace.streams.supervisor import Supervisor
 
@@ -29,7 +30,8 @@ class Site:
     """Everything a pipeline needs, started together and stopped in order.
 
     Raises:
-        SettingsError: several workers of a stage on the embedded bus. Fatal.
+        SettingsError: several workers of a stage on the embedded bus, or exactly-once delivery on
+            it. Fatal.
 
     Args:
         file: Pipeline file.
@@ -57,6 +59,7 @@ class Site:
                 f"{workers} workers of one stage were asked of the embedded bus, on which two "
                 f"members do not settle in one group; run: headrace kafka --install"
             )
+        check_mode(pipeline, embedded=bus_kind(settings) == "embedded")
         self._pipeline = pipeline
         self._settings = settings
         self._stages = tuple(stages)
@@ -139,6 +142,7 @@ class Site:
         running_bus, running_store = await asyncio.gather(bus(), store())
         if running_store.kind == "remote":
             await check_store(running_store.settings, self._pipeline.name)
+        await check_transactions(self._pipeline, running_bus.options)
         topics = topics_of(self._pipeline)
         await ensure_topics(running_bus.options, topics.all())
         endpoints = Endpoints(

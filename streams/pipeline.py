@@ -32,10 +32,12 @@ from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.health.readings import partition_statuses
 from headrace.streams.jobs import Endpoints, PartitionStatus
+from headrace.streams.modes import check_mode
 from headrace.streams.source import StageSource
 from headrace.streams.telemetry import observe
 from headrace.streams.transport.publish import KafkaPublisher
 from headrace.streams.transport.stage import StageTransport
+from headrace.streams.transport.transactions import TransactionalOutlet
 
 if TYPE_CHECKING:
     from headrace.serving.scorer import OnnxScorer
@@ -164,9 +166,11 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     """Run a stage until `stop` is set.
 
     Raises:
+        SettingsError: exactly-once was asked of the embedded bus. Fatal.
         FatalError: what ended it otherwise.
     """
     name = running.plan.pipeline.name
+    check_mode(running.plan.pipeline, embedded=endpoints.embedded)
     options = client_options(endpoints.bus)
     publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)
     store, _ = await asyncio.gather(
@@ -196,6 +200,11 @@ def _wire(
 ) -> StageTransport:
     """Agent, lanes and transport of one stage, connected."""
     plan, delivery = running.plan, running.plan.pipeline.delivery
+    once = delivery.mode == "exactly-once"
+
+    def outlet(topic: str, partition: int) -> TransactionalOutlet:
+        return TransactionalOutlet(options, plan.group, topic, partition)
+
     runner = StageRunner(
         lambda topic, partition: Lane(ports, topic, partition, fail=transport.fail)
     )
@@ -207,8 +216,10 @@ def _wire(
         batch_rows=delivery.batch_rows if plan.stage == "enrich" else SERVE_BLOCKS,
         fetch_bytes=max(FETCH_BYTES // plan.topics.telemetry.partitions, LEAST_FETCH_BYTES),
         handler=runner,
+        read_committed=once,
+        transactional=once,
     )
-    source = StageSource(options, transport)
+    source = StageSource(options, transport, read_committed=once)
     ports = StagePorts(
         agent=plan.agent,
         partitions=plan.topics.telemetry.partitions,
@@ -220,6 +231,7 @@ def _wire(
         counters=running.counters,
         share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
         central=frozenset(t.name for t in plan.topics.all() if t.data == "central"),
+        transactions=outlet if once else None,
     )
     running.transport, running.runner = transport, runner
     observe(running, pipeline=plan.pipeline.name, stage=plan.stage)

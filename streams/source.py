@@ -16,17 +16,23 @@ class StageSource:
     Args:
         options: Client options of the bus.
         transport: The stage's transport; its connection answers where it can.
+        read_committed: Leave out records of aborted transactions, as the transport does.
     """
 
-    def __init__(self, options: Mapping[str, Any], transport: StageTransport) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], transport: StageTransport, *, read_committed: bool = False
+    ) -> None:
         self._options = options
+        self._read_committed = read_committed
         self._transport = transport
 
     def read_range(
         self, topic: str, partition: int, start: int, stop: int
     ) -> AsyncIterator[RecordBatch]:
         """Records from `start` up to but not including `stop`, read beside the group."""
-        return reads.read_range(self._options, topic, partition, start, stop)
+        return reads.read_range(
+            self._options, topic, partition, start, stop, read_committed=self._read_committed
+        )
 
     async def last_record(self, topic: str, partition: int, offset: int) -> LastRecord | None:
         """What identifies the record at `offset`; None when the log has no such record."""

@@ -32,7 +32,12 @@ HERE = Path(__file__).parent
 
 
 async def latency(
-    bus: str, store: str, name: str, rates: Sequence[int], seconds: float
+    bus: str,
+    store: str,
+    name: str,
+    rates: Sequence[int],
+    seconds: float,
+    mode: str = "at-least-once",
 ) -> dict[str, Any]:
     """One side at every rate, in ascending order, without a restart between them.
 
@@ -42,8 +47,9 @@ async def latency(
         name: Side.
         rates: Events per second.
         seconds: Time counted at each rate; `WARM_S` before it are not counted.
+        mode: Headrace's delivery mode.
     """
-    side, run = SIDES[name], f"latency-{name}-{os.getpid()}-{next(_NUMBER)}"
+    side, run = SIDES[name], f"latency-{name}-{mode}-{os.getpid()}-{next(_NUMBER)}"
     telemetry = f"headrace.{run}.telemetry.v1" if bus == EMBEDDED else f"{run}.telemetry"
     if bus != EMBEDDED:
         await create(bus, telemetry)
@@ -51,7 +57,7 @@ async def latency(
             await create(bus, *side.topics(run))
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        running = side.start(Where(bus, store, telemetry, run, Path(folder)))
+        running = side.start(Where(bus, store, telemetry, run, Path(folder), mode=mode))
         try:
             bus = await bus_of(bus, Path(folder))
             first = await warm(bus, telemetry, running)

@@ -62,6 +62,7 @@ class Where:
         run: Name of this run, for groups and topics.
         folder: For its files; its model and log are here.
         shape: Of the job; only Headrace runs another one than the reference.
+        mode: Headrace's delivery mode.
     """
 
     bus: str
@@ -70,6 +71,7 @@ class Where:
     run: str
     folder: Path
     shape: Shape = REFERENCE
+    mode: str = "at-least-once"
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def _headrace(where: Where) -> Running:
     file = where.folder / "pipeline.toml"
     partitions = where.shape.partitions
     text = pipeline_of(where.shape).format(name=where.run, lateness_s=5.0)
+    text = text.replace("[delivery]", f'[delivery]\nmode = "{where.mode}"')
     if where.bus != EMBEDDED:
         text += f'\n[topics]\npartitions = {partitions}\ntelemetry = "{where.telemetry}"\n'
     file.write_text(text, "utf-8")

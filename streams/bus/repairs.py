@@ -9,6 +9,13 @@ skips everything in between. Seen within 150 ms of a broker's start, on Kafka 4.
 **A fetcher that is closed while the bus is away.** It cancels its own waiting tasks and awaits them
 without catching their cancellation, which then ends whoever closes it: a stopping worker lost its
 bus thread with a traceback and waited out every deadline, 18 s in all.
+
+**A transaction that follows another at once.** The bus answers "concurrent transactions" until the
+markers of the one before are written, which takes 1 to 5 ms; aiokafka asks again after 20 ms.
+Transactions one after another took 27 ms each, now 11 ms (two cores, Kafka 4.3.1).
+
+**A batch that fails before it was sent.** A second future of it gets the error too, which nobody
+looks at; the event loop then reports it with a traceback for each batch of a fenced producer.
 """
 
 from __future__ import annotations
@@ -21,9 +28,12 @@ from aiokafka.consumer.fetcher import Fetcher  # type: ignore[import-untyped]
 from aiokafka.consumer.group_coordinator import (  # type: ignore[import-untyped]
     GroupCoordinator,
 )
+from aiokafka.producer import sender  # type: ignore[import-untyped]
+from aiokafka.producer.message_accumulator import MessageBatch  # type: ignore[import-untyped]
 from aiokafka.protocol.commit import OffsetFetchRequest  # type: ignore[import-untyped]
 
 _DONE = "_headrace_repaired"
+_MARKERS_S = 0.005
 
 
 def repair_aiokafka() -> None:
@@ -32,6 +42,8 @@ def repair_aiokafka() -> None:
         return
     GroupCoordinator._send_req = _checked(GroupCoordinator._send_req)
     Fetcher.close = _closing(Fetcher.close)
+    sender.BACKOFF_OVERRIDE = _MARKERS_S
+    MessageBatch.failure = _failing(MessageBatch.failure)
     setattr(GroupCoordinator, _DONE, True)
 
 
@@ -55,6 +67,15 @@ def _closing(close: Any) -> Any:
                 raise
 
     return closed
+
+
+def _failing(failure: Any) -> Any:
+    def failed(self: Any, exception: BaseException) -> None:
+        failure(self, exception)
+        if self._drain_waiter.done():
+            self._drain_waiter.exception()
+
+    return failed
 
 
 def _raise_of_group(coordinator: Any, response: Any) -> None:

@@ -22,6 +22,7 @@ from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import HeadraceError, OwnershipLostError
 from headrace.schemas.protocols import Effects, OnlineRows, Output, WriteOutcome
 from headrace.streams.delivery.isolate import effects_of
+from headrace.streams.delivery.outlet import outlet_of
 from headrace.streams.delivery.ownership import Owned, Takeover
 from headrace.streams.delivery.ports import Delivered, StagePorts
 from headrace.streams.delivery.retry import retried
@@ -45,6 +46,9 @@ class Lane:
     compare-and-set; fold the delta; tell the transport that it is done, which lets the group offset
     move on. A crash between any two of them is repaired by the next owner's takeover.
 
+    Delivery: at least once; with a transactional outlet outputs and the group's offset are one
+    transaction, so that readers of committed records see each batch exactly once.
+
     Args:
         stage: The stage this lane is part of.
         topic: Source topic.
@@ -67,7 +71,8 @@ class Lane:
         self.owned: Owned | None = None
         """What we own between two batches; None while anything about it is in doubt."""
         self._stage = stage
-        self._takeover = Takeover(stage)
+        self._outlet = outlet_of(stage, topic, partition)
+        self._takeover = Takeover(stage, self._outlet)
         self._fail = fail
         self._key = stage.key(topic, partition)
         self._waiting: deque[Delivered] = deque()
@@ -141,6 +146,8 @@ class Lane:
             if not isinstance(error, HeadraceError):
                 log.exception("%s ended", self._key)
             self._fail(error)
+        finally:
+            await self._outlet.close()
 
     async def _regain(self, parked: Owned) -> bool:
         return await self._takeover.still_ours(self.topic, self.partition, parked)
@@ -188,8 +195,7 @@ class Lane:
         records = records.since(owned.position)
         if not len(records):
             return
-        if records.first > owned.position:
-            await self._count_expired(owned.position)
+        gap = owned.position if records.first > owned.position else None
         self.owned = None
         parts = effects_of(
             self._stage.agent,
@@ -199,7 +205,8 @@ class Lane:
             on_retry=self._stage.counters.retry,
         )
         while (made := await self._next_part(parts)) is not None:
-            await self._make_durable(owned, *made)
+            await self._make_durable(owned, *made, gap)
+            gap = None
         self.owned = owned
 
     async def _next_part(
@@ -210,7 +217,9 @@ class Lane:
 
     async def _count_expired(self, position: int) -> None:
         """A gap below the log's start is loss by retention; any other is a marker or compaction."""
-        begin, _ = await self._stage.source.log_range(self.topic, self.partition)
+        begin, _ = await self._retried(
+            "range of the log", lambda: self._stage.source.log_range(self.topic, self.partition)
+        )
         if begin > position:
             self._stage.counters.expired += begin - position
             log.error(
@@ -218,9 +227,14 @@ class Lane:
                 begin - position, self.topic, self.partition,
             )  # fmt: skip
 
-    async def _make_durable(self, owned: Owned, part: RecordBatch, effects: Effects) -> None:
+    async def _make_durable(
+        self, owned: Owned, part: RecordBatch, effects: Effects, gap: int | None
+    ) -> None:
         began = time.monotonic()
-        steps = [self._publish(effects.outputs)] if effects.outputs else []
+        # Behind every transaction is a marker, so a look at the gap must not cost a round trip.
+        steps = [] if gap is None else [self._count_expired(gap)]
+        if effects.outputs or self._outlet.transactional:
+            steps.append(self._publish(effects.outputs, part.next))
         if effects.online:
             steps.append(self._write_online(owned, effects.online))
         await _side_by_side(steps)
@@ -228,9 +242,9 @@ class Lane:
             await self._checkpoint(owned, part, effects)
         self._count(part, effects, time.monotonic() - began)
 
-    async def _publish(self, outputs: Sequence[Output]) -> None:
+    async def _publish(self, outputs: Sequence[Output], upto: int) -> None:
         with self._in_hand("publish"):
-            await self._retried("publish", lambda: self._stage.publisher.publish(outputs))
+            await self._retried("publish", lambda: self._outlet.publish(outputs, upto))
 
     async def _write_online(self, owned: Owned, views: Sequence[OnlineRows]) -> None:
         with self._in_hand("online rows"):

@@ -14,7 +14,7 @@ from headrace.schemas.errors import OwnershipLostError, StateError, TopicError
 from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.protocols import CheckpointMeta, PartitionState, Snapshot, WriteOutcome
 from headrace.streams.delivery.isolate import effects_of
-from headrace.streams.delivery.ports import StagePorts
+from headrace.streams.delivery.ports import Outlet, StagePorts
 
 log = logging.getLogger("headrace.delivery")
 
@@ -58,13 +58,24 @@ class Owned:
 
 
 class Takeover:
-    """The assignment protocol of one stage."""
+    """The assignment protocol of one lane.
 
-    def __init__(self, stage: StagePorts) -> None:
+    Args:
+        stage: The stage.
+        outlet: The lane's outlet: whoever had the partition before is shut out of it.
+    """
+
+    def __init__(self, stage: StagePorts, outlet: Outlet) -> None:
         self._stage = stage
+        self._outlet = outlet
 
     async def still_ours(self, topic: str, partition: int, parked: Owned) -> bool:
-        """Whether nobody claimed or wrote the partition since we let go of it."""
+        """Whether nobody claimed or wrote the partition since we let go of it.
+
+        The outlet is fenced first: who claims the partition after our look shuts us out in turn,
+        and who claimed it before is seen.
+        """
+        await self._outlet.fence()
         return await self._stage.store.held(self._stage.key(topic, partition)) == (
             parked.claim,
             parked.stored,
@@ -85,6 +96,7 @@ class Takeover:
         """
         key = self._stage.key(topic, partition)
         claim = await self._stage.store.claim(key)
+        await self._outlet.fence()
         committed = await self._fenced_offset(topic, partition)
         begin, end = await self._stage.source.log_range(topic, partition)
         found = await self._stage.store.read(key)

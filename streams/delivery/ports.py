@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,37 @@ class Publisher(Protocol):
         Raises:
             BusUnavailableError: retryable; BusRefusedError, TopicError: fatal.
         """
+
+
+class Outlet(Protocol):
+    """Where one partition's lane makes its outputs durable."""
+
+    transactional: bool
+    """The source offset goes with the outputs: the group's offset is then the whole truth."""
+
+    async def fence(self) -> None:
+        """Shut out whoever published for this partition before, and decide what they left open.
+
+        To be called before the group's offset is read, and at no other time: it shuts out a
+        newer owner just as well.
+
+        Raises:
+            BusUnavailableError: retryable; BusRefusedError: fatal.
+        """
+
+    async def publish(self, outputs: Sequence[Output], upto: int) -> None:
+        """Make outputs durable; where transactional, the group's offset `upto` with them or none.
+
+        Raises:
+            OwnershipLostError: another worker has the partition, or nobody can say what became of
+                the outputs; taking the partition over again tells.
+            BusUnavailableError: nothing is visible where transactional; the same call may be
+                repeated. Retryable.
+            BusRefusedError, TopicError: fatal.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections; what is open is left to the next owner's `fence`."""
 
 
 class Log(Protocol):
@@ -81,6 +112,7 @@ class StagePorts:
         counters: The stage's totals.
         share: The stage's dead-letter limit.
         central: Topics whose records may travel upstream; their bytes are counted.
+        transactions: Opens a source partition's transactional outlet; None is at least once.
     """
 
     agent: Agent
@@ -93,6 +125,7 @@ class StagePorts:
     counters: Counters
     share: DeadLetterShare
     central: frozenset[str] = frozenset()
+    transactions: Callable[[str, int], Outlet] | None = None
 
     def key(self, topic: str, partition: int) -> str:
         """Checkpoint key of one source partition."""

@@ -17,7 +17,7 @@ from headrace.streams.drill.sender import Sender
 from headrace.streams.drill.services import Services
 from headrace.streams.drill.strikes import Struck, strike, unless_failed
 from headrace.streams.drill.target import Target
-from headrace.streams.drill.verdict import Tally, breaches, tally
+from headrace.streams.drill.verdict import Tally, breaches, repeated, tally
 from headrace.streams.drill.workers import Workers
 from headrace.streams.jobs import STAGES
 
@@ -128,6 +128,8 @@ async def judge(
     repeats = None if plan.has("bus-restart") else plan.repeats() + crashes
     rows = None if emptied else target.pipeline.delivery.batch_rows
     wrong = breaches(load, found, expected, repeats=repeats, batch_rows=rows)
+    if target.once:
+        wrong += repeated(found)
     if await target.online() != await calm.online():
         wrong.append("store: online rows differ from the fault-free run")
     sources = Counter(await target.consumed())

@@ -39,6 +39,7 @@ class Target:
         self.pipeline = load_pipeline(file)
         self.name = self.pipeline.name
         self.topics = topics_of(self.pipeline)
+        self.once = self.pipeline.delivery.mode == "exactly-once"
 
     async def prepare(self) -> None:
         """Make the topics, and settle where the groups begin.
@@ -52,9 +53,23 @@ class Target:
         )
 
     async def ends(self, topic: str) -> dict[int, int]:
-        """The offset after the last record of each partition of a topic."""
+        """The offset after the last record of each partition of a topic.
+
+        Where transactions write it, the last record lies before markers and aborted records.
+        """
         found = await log_ranges(self.options, topic)
-        return {partition: end for partition, (_, end) in found.items()}
+        if not self.once:
+            return {partition: end for partition, (_, end) in found.items()}
+        return {p: await self._last(topic, p, begin, end) for p, (begin, end) in found.items()}
+
+    async def _last(self, topic: str, partition: int, begin: int, end: int) -> int:
+        """The offset after the last committed record, found by looking further and further back."""
+        for back in (16, 256, end - begin):
+            start = max(begin, end - back)
+            reading = read_range(self.options, topic, partition, start, end, read_committed=True)
+            if found := [batch.next async for batch in reading]:
+                return found[-1]
+        return begin
 
     def sender(self, fleet: Fleet) -> Sender:
         """Sends a fleet's events to the telemetry topic."""
@@ -66,7 +81,7 @@ class Target:
         return Sender(KafkaBus(self.options).writer(topic), end, fleet)
 
     async def dump(self) -> Dump:
-        """Every output topic from its beginning."""
+        """Every output topic from its beginning, as a reader of committed records sees it."""
         topics = self.topics
         read = (
             topics.features, topics.predictions, topics.deadletter, topics.late, topics.summaries
@@ -117,7 +132,10 @@ class Target:
                     f"{topic}[{partition}] begins at {begin}, expected 0: retention took a part of "
                     f"the drill before it was read; drill for fewer --seconds"
                 )
-            async for batch in read_range(self.options, topic, partition, begin, end):
+            reading = read_range(
+                self.options, topic, partition, begin, end, read_committed=self.once
+            )
+            async for batch in reading:
                 headers: Sequence[Sequence[tuple[str, bytes]]] = batch.headers or [()] * len(batch)
                 values = [value or b"" for value in batch.values]
                 rows += zip(batch.keys, values, headers, strict=True)

@@ -53,6 +53,12 @@ def tally(load: Load, found: Found, calm: Found) -> Tally:
     )
 
 
+def repeated(found: Found) -> list[str]:
+    """Every topic on which something is there twice: with exactly-once delivery a breach."""
+    repeats = {what: getattr(found, what).repeats for what in TOPICS}
+    return [f"{what}: {count} are there twice" for what, count in repeats.items() if count]
+
+
 def breaches(
     load: Load,
     found: Found,

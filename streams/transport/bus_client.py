@@ -28,6 +28,7 @@ from headrace.streams.transport import columnar
 from headrace.streams.transport.options import Partition, StageOptions, columnar_required, log
 from headrace.streams.transport.pump import Pump
 from headrace.streams.transport.refusals import translate
+from headrace.streams.transport.stable_offsets import stable_offset
 
 repair_aiokafka()
 
@@ -202,7 +203,12 @@ class BusClient(Service):
 
     async def committed_offset(self, partition: Partition) -> int | None:
         """The group's offset, None when it has none."""
-        offset: int | None = await self.kafka.committed(TopicPartition(*partition))
+        part = TopicPartition(*partition)
+        offset: int | None
+        if self.options.transactional:
+            offset = await stable_offset(self.kafka._coordinator, part)
+        else:
+            offset = await self.kafka.committed(part)
         return None if offset is None or offset < 0 else offset
 
     async def log_ranges(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:

@@ -179,6 +179,9 @@ class StageConsumer(driver.Consumer):
             }
             if not due or self.halted:
                 return False
+            if self.options.transactional:
+                self._take_as_committed(due)
+                return False
             try:
                 await self.commit_offsets(due, within_s=within_s)
             except RetryableError as error:
@@ -188,6 +191,12 @@ class StageConsumer(driver.Consumer):
                 self.fail(error)
                 return False
         return True
+
+    def _take_as_committed(self, offsets: dict[Partition, int]) -> None:
+        """The handler's transactions have committed what it finished."""
+        self.committed_at = time.monotonic()
+        for partition, offset in offsets.items():
+            self.flows[partition].committed = offset
 
     async def commit_offsets(
         self, offsets: dict[Partition, int], *, within_s: float | None = None

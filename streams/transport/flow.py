@@ -90,6 +90,8 @@ class Flow:
         position: Offset up to which everything is finished: what may be committed.
         read: Offset up to which records have arrived here; fetching begins there.
         end: Offset after the log's last readable record, as of the last fetch that found some.
+        blank: Offsets from the first to below the second, at the end of what was fetched, hold no
+            record: transaction markers, aborted or compacted records.
         committed: Offset below which nothing needs a commit; None: the start itself needs one.
         closing: Nothing new is begun; what has begun may still be finished.
         closed: The partition was given up.
@@ -119,6 +121,7 @@ class Flow:
         self.arrived_rows = self.arrived_bytes = self.taken_rows = self.taken_bytes = 0
         self.bus_paused = False
         self.end = position
+        self.blank = (position, position)
         self._batch_rows, self._max_in_flight, self._held_bytes = (
             batch_rows,
             max_in_flight,
@@ -133,6 +136,27 @@ class Flow:
     def in_flight(self) -> int:
         """Batches handed over that are not committable yet."""
         return len(self._open)
+
+    @property
+    def lag(self) -> int:
+        """Records not finished yet, as of the last fetch; 0 when only markers are left."""
+        first, stop = self.blank
+        position = max(self.position, stop) if self.position >= first else self.position
+        return max(0, self.end - position)
+
+    def fetched(self, last: int | None, position: int, end: int) -> None:
+        """Note how far a fetch came.
+
+        Args:
+            last: Offset after its last record, None where it had none.
+            position: Offset that is fetched next.
+            end: Offset after the log's last readable record.
+        """
+        self.end = end
+        if last is not None:
+            self.blank = (last, position)
+        elif self.blank[1] < position:
+            self.blank = (self.blank[0], position)
 
     @property
     def open_bytes(self) -> int:

@@ -39,6 +39,7 @@ class StageOptions:
         commit_interval_s: Seconds between commits of finished work.
         shutdown_s: Seconds that open work gets at a revocation and at the end.
         read_committed: Leave out records of open and aborted transactions.
+        transactional: The handler commits offsets, in transactions: the stage commits none.
         start: Where a partition without a committed offset begins.
         concurrency: Agent bodies that run at the same time.
     """
@@ -56,6 +57,7 @@ class StageOptions:
     read_committed: bool
     start: Literal["earliest", "latest"]
     concurrency: int
+    transactional: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_rows", "max_in_flight", "fetch_bytes", "concurrency"):

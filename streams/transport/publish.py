@@ -20,6 +20,14 @@ from headrace.streams.bus.connection import mapped_errors
 MAX_BATCH_BYTES = 1 << 20
 """One record batch on the wire: the default limit of a broker, with room for its head."""
 
+SENDING: dict[str, Any] = {
+    "acks": "all",
+    "linger_ms": 0,
+    "max_batch_size": MAX_BATCH_BYTES,
+    "max_request_size": 8 * MAX_BATCH_BYTES,
+}
+"""How outputs are sent, in either delivery mode."""
+
 
 class KafkaPublisher:
     """Publishes with ``acks=all``, idempotently where the bus can.
@@ -71,19 +79,14 @@ class KafkaPublisher:
 
     def _send(self, producer: AIOKafkaProducer, output: Output) -> Iterator[Any]:
         """One awaitable per record batch; each gives the future of its acknowledgement."""
-        for builder in _builders(producer, output):
+        for builder in record_batches(producer, output):
             yield producer.send_batch(builder, output.topic, partition=output.partition)
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **self._options,
-                    acks="all",
-                    enable_idempotence=self._idempotent,
-                    linger_ms=0,
-                    max_batch_size=MAX_BATCH_BYTES,
-                    max_request_size=8 * MAX_BATCH_BYTES,
+                    **self._options, **SENDING, enable_idempotence=self._idempotent
                 )
                 try:
                     with mapped_errors("connecting the producer"):
@@ -104,7 +107,7 @@ class KafkaPublisher:
             return
 
 
-def _builders(producer: AIOKafkaProducer, output: Output) -> Iterator[BatchBuilder]:
+def record_batches(producer: AIOKafkaProducer, output: Output) -> Iterator[BatchBuilder]:
     """The output's records in as few record batches as hold them."""
     timestamp = time.time_ns() // 1_000_000
     keys = output.keys if output.keys is not None else repeat(None)

@@ -173,7 +173,9 @@ class Pump:
             return None
         self._corrupt.pop(tp, None)
         found._update_position()
-        self._flows[tp].end = self._end(tp) or records.next_fetch_offset
+        position = records.next_fetch_offset
+        last = None if batch is None else batch.next
+        self._flows[tp].fetched(last, position, self._end(tp) or position)
         # Its unused generator refers back to it: unbroken, the cycle would hold the response's
         # bytes until the next full garbage collection.
         records._records_iterator = None
@@ -210,9 +212,19 @@ class Pump:
             if flow is not None and records:
                 size = sum(len(record.value or b"") + len(record.key or b"") for record in records)
                 piece = Piece(columnar.from_records(tp, records), size)
-                flow.end = self._end(tp) or piece.records.next
+                self._note(tp, flow, piece.records.next)
                 fetched.append((flow, self._arrived(flow, piece)))
+        for tp, flow in self._flows.items():
+            self._note(tp, flow, None)
         return fetched
+
+    def _note(self, tp: TopicPartition, flow: Flow, last: int | None) -> None:
+        """How far the public way came, which also passes markers without a word."""
+        assignment = self._consumer._subscription.subscription.assignment
+        state = assignment.state_value(tp) if assignment is not None else None
+        if state is not None and state.has_valid_position:
+            position = state.position
+            flow.fetched(last, position, self._end(tp) or position)
 
 
 def _current(found: Any, tp: TopicPartition) -> bool:

@@ -61,6 +61,8 @@ class StageTransport:
         commit_interval_s: Seconds between commits.
         shutdown_s: Seconds that open work gets at a revocation and at the end.
         read_committed: Leave out records of open and aborted transactions.
+        transactional: The handler commits offsets in its own transactions; nothing is committed
+            here unless `commit` is called.
         start: Where a partition without a committed offset begins.
         concurrency: How many `handler.batch` calls may run at the same time.
         handler: Who processes the batches.
@@ -83,6 +85,7 @@ class StageTransport:
         read_committed: bool = False,
         start: Literal["earliest", "latest"] = "earliest",
         concurrency: int = 1,
+        transactional: bool = False,
     ) -> None:
         self.options = StageOptions(
             group=group,
@@ -98,6 +101,7 @@ class StageTransport:
             read_committed=read_committed,
             start=start,
             concurrency=concurrency,
+            transactional=transactional,
         )
         self._handler = handler
         self._app: StageApp | None = None
@@ -191,7 +195,7 @@ class StageTransport:
         """The group's committed offset, None when it has none.
 
         Raises:
-            BusUnavailableError: No answer in time.
+            BusUnavailableError: No answer in time; or a transaction that moves it is not decided.
         """
         return await self._consumer().committed(partition)
 
@@ -238,8 +242,11 @@ class StageTransport:
 
     @property
     def lag(self) -> dict[Partition, int]:
-        """Records written and not finished yet, of each open partition; as of the last fetch."""
-        return {p: max(0, flow.end - flow.position) for p, flow in self._flows().items()}
+        """Records written and not finished yet, of each open partition; as of the last fetch.
+
+        Offsets without a record (transaction markers, compaction) count until they are read past.
+        """
+        return {p: flow.lag for p, flow in self._flows().items()}
 
     @property
     def expired(self) -> dict[Partition, int]:

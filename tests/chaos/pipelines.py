@@ -18,12 +18,18 @@ DRAIN_S = 90.0
 
 
 def make_target(
-    folder: Path, name: str, bus: str, store: str, *, telemetry: str | None = None
+    folder: Path,
+    name: str,
+    bus: str,
+    store: str,
+    *,
+    telemetry: str | None = None,
+    mode: str = "at-least-once",
 ) -> Target:
     """A pipeline of this name on these services; `telemetry` is a topic to read instead of one."""
     file = folder / f"{name}.toml"
     named = f'telemetry = "{telemetry}"' if telemetry else ""
-    file.write_text(FILE.format(name=name, telemetry=named))
+    file.write_text(FILE.format(name=name, telemetry=named, mode=mode))
     (folder / "model.onnx").write_bytes(mlp(8))
     places = Endpoints(bus=BusSettings(url=bus), store=StoreSettings(url=store), embedded=False)
     return Target(file, places)

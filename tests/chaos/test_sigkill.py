@@ -64,10 +64,28 @@ def test_a_worker_that_wakes_up_late(seed, report, tmp_path, services) -> None:
     assert_as_promised(outcome)
 
 
-def drilled(plan: Plan, folder: Path, services: Services) -> Outcome:
+@pytest.mark.parametrize("kind", ["kill", "rebalance", "store-lost", "pause"])
+@pytest.mark.parametrize("seed", range(max(1, SEEDS // 5)))
+def test_exactly_once(seed, kind: Kind, report, tmp_path, services) -> None:
+    """By transactions nothing is there twice either: blocks, predictions, dead letters, summaries.
+
+    For a reader of committed records, and with every other promise kept as above.
+    """
+    plan = make_plan(seed, [kind], kills=4 if kind == "kill" else 0, others=3)
+    outcome = drilled(plan, tmp_path, services, mode="exactly-once")
+
+    row = facts(outcome)
+    report.append(row | {"faults": f"{row['faults']}, once"})
+    assert_as_promised(outcome)
+    assert outcome.tally.repeated == 0
+
+
+def drilled(
+    plan: Plan, folder: Path, services: Services, *, mode: str = "at-least-once"
+) -> Outcome:
     """One run of a plan on the tests' pipeline, and its fault-free run."""
     name, places = f"kill-{uuid.uuid4().hex[:8]}", services.endpoints
-    target = make_target(folder, name, places.bus.url, places.store.url)
+    target = make_target(folder, name, places.bus.url, places.store.url, mode=mode)
     telemetry = target.topics.telemetry.name
     calm = make_target(
         folder, f"calm-{name}", places.bus.url, places.store.url, telemetry=telemetry

@@ -41,6 +41,7 @@ partitions = 4
 {{telemetry}}
 
 [delivery]
+mode = "{{mode}}"
 start = "earliest"
 batch_rows = {BATCH_ROWS}
 """
@@ -48,7 +49,7 @@ batch_rows = {BATCH_ROWS}
 
 def drill_pipeline(**changes: object) -> Pipeline:
     """The pipeline itself; `changes` replace keys of its ``[input]``."""
-    tree = tomllib.loads(FILE.format(name="press", telemetry=""))
+    tree = tomllib.loads(FILE.format(name="press", telemetry="", mode="at-least-once"))
     tree["input"] |= changes
     if "metrics" in changes:
         tree["views"] = {"machine": {"features": [{"op": "ewma", "metrics": ["*"]}]}}

@@ -89,6 +89,12 @@ def test_unknown_metric_in_a_view(setup, fails):
     fails(r"'laod'.*load, ops_per_s")
 
 
+def test_exactly_once_on_the_embedded_bus(setup, fails):
+    """Setting, reason and remedy are named before anything starts."""
+    setup.edit("[views.now]", '[delivery]\nmode = "exactly-once"\n\n[views.now]')
+    fails(r"delivery\.mode 'exactly-once'.*no transactions.*kafka --install")
+
+
 def test_unknown_setting_in_the_environment(setup, fails):
     """The nearest known setting is named."""
     setup.environ["HEADRACE_BUS_USRNAME"] = "press"

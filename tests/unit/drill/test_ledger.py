@@ -17,7 +17,7 @@ from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.ids import prediction_ids
 from headrace.streams.drill.ledger import Dump, Found, understand
 from headrace.streams.drill.load import Row, make_load
-from headrace.streams.drill.verdict import Tally, breaches, tally
+from headrace.streams.drill.verdict import Tally, breaches, repeated, tally
 
 TOPIC, BATCH_ROWS, BLOCK_ROWS = "telemetry", 100, 50
 TOPICS = ("features", "predictions", "deadletter", "late", "summaries")
@@ -260,6 +260,19 @@ def test_a_repeat_that_no_kill_explains_is_found() -> None:
     assert any("explain 0 times" in line for line in verdict(dump, {"enrich": 1}))
     dump.predictions[0].insert(20, dump.predictions[0][19])
     assert any("repeated 2 times" in line for line in verdict(dump, {"serve": 1}))
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_with_exactly_once_any_repeat_is_found(topic) -> None:
+    """One record twice, equal to the letter: allowed after a kill in the other mode, not here."""
+    dump = honest()
+    records = getattr(dump, topic)
+    records[0].append(records[0][0])
+
+    assert repeated(understand(LOAD, honest())) == []
+    assert [line.split(":")[0] for line in repeated(understand(LOAD, dump))] == [
+        "dead" if topic == "deadletter" else topic
+    ]
 
 
 def test_a_repeat_longer_than_a_batch_is_found() -> None:

@@ -166,3 +166,23 @@ def test_nothing_is_taken_from_a_held_partition(state: str) -> None:
     assert one.take(1.0) is None
     setattr(one, state, False)
     assert one.take(1.0) is not None
+
+
+def test_markers_are_no_lag() -> None:
+    """What lies behind the last record and holds none does not count once it was read past."""
+    one = flow()
+    fetch(one, 0, 3)
+    one.fetched(3, 4, 4)
+    assert one.lag == 4  # nothing is finished: the marker among it is not told apart
+    take(one).done()
+    assert one.position == 3
+    assert one.lag == 0
+    one.fetched(None, 6, 6)  # an aborted transaction and its marker
+    assert one.lag == 0
+    one.fetched(None, 6, 9)
+    assert one.lag == 3
+    fetch(one, 6, 3)
+    one.fetched(9, 9, 9)
+    assert one.lag == 6
+    take(one).done()
+    assert one.lag == 0
