@@ -24,7 +24,7 @@ from headrace.streams.local.kafka_config import (
 )
 from headrace.streams.local.kafka_jars import KAFKA, Java, home, jars, known_java
 from headrace.streams.local.probes import bus_answers
-from headrace.streams.local.service import Service, free_ports, is_free, on_free_port
+from headrace.streams.local.service import Service, is_free, on_free_port, spare_ports
 from headrace.streams.local.shared import Facts, find_shared, last_port, write_note
 
 START_S = 60.0
@@ -161,7 +161,7 @@ class LocalKafka:
             raise LocalServiceError(f"formatting Kafka's storage in {str(data)!r}: {said[-1]}")
 
     async def _start(self, java: Java, folder: OwnedFolder, cluster: str, port: int) -> None:
-        internal, controller = free_ports(2)
+        internal, controller = spare_ports(2, besides=port)
         if self._options.protocol == "PLAINTEXT":
             internal = port
         where = Listeners(port, internal, controller, self._options.protocol)

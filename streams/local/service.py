@@ -183,6 +183,11 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
+def spare_ports(count: int, besides: int) -> list[int]:
+    """Distinct free loopback ports, `besides` not among them: it is taken, if not bound yet."""
+    return [port for port in free_ports(count + 1) if port != besides][:count]
+
+
 def is_free(port: int) -> bool:
     """Nobody listens on this loopback port."""
     with socket.socket() as probe:

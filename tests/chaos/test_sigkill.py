@@ -18,7 +18,7 @@ from headrace.streams.drill.campaign import Outcome, run_plan
 from headrace.streams.drill.schedule import Kind, Plan, make_plan
 from headrace.streams.drill.services import Services
 
-SEEDS = int(os.environ.get("SEEDS", "4"))
+SEEDS = int(os.environ.get("SEEDS", "2"))
 EVENTS = 36_000
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(240)]
