@@ -8,7 +8,7 @@ skips everything in between. Seen within 150 ms of a broker's start, on Kafka 4.
 
 **A fetcher that is closed while the bus is away.** It cancels its own waiting tasks and awaits them
 without catching their cancellation, which then ends whoever closes it: a stopping worker lost its
-bus thread with a traceback and waited out every deadline, 18 s in all.
+bus client with a traceback and waited out every deadline, 18 s in all.
 
 **A transaction that follows another at once.** The bus answers "concurrent transactions" until the
 markers of the one before are written, which takes 1 to 5 ms; aiokafka asks again after 20 ms.

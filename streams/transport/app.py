@@ -109,7 +109,7 @@ class StageApp(faust.App):
         self.fail = fail
         super().__init__(
             options.group,
-            broker="kafka://",  # a placeholder: the client is made from `client_options`
+            broker="kafka://",  # Faust wants a URL; the client is made from `client_options`
             store="memory://",
             autodiscover=False,
             web_enabled=False,

@@ -16,15 +16,8 @@ from headrace.schemas.settings import BusSettings, Settings, WorkerSettings
 from headrace.streams.assembly import Site
 from headrace.streams.cli.context import pipeline_file
 from headrace.streams.client import Producer
-from headrace.streams.pipeline import RunningStage
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not hasattr(RunningStage, "partitions"), reason="workers do not tell of partitions yet"
-    ),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 WORKER = Path(__file__).with_name("hanging_worker.py")
 EVENTS = 20
