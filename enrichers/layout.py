@@ -21,7 +21,7 @@ from headrace.enrichers.operators.window import Window
 from headrace.enrichers.operators.zscore import Zscore
 from headrace.schemas.views import WINDOW_OPS, Column
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the meaning of a stored row changes without its fields changing."""
 
 ENTITY_OVERHEAD_BYTES = 200

@@ -36,6 +36,8 @@ class EnrichState:
         self.rows = EntityRows(layout)
         self.seen = SeenIds(lateness_ms)
         self.watermark = BEGINNING
+        self.newest = BEGINNING
+        """Largest event time of any entity's row: above the watermark where a clock is ahead."""
         self._views = views
         self._entity_bytes = layout.bytes_per_entity
 
@@ -65,6 +67,7 @@ class EnrichState:
                 self.watermark = int.from_bytes(content, "little", signed=True)
         self.rows.load(rows)
         self.seen.load(ids)
+        self.newest = int(self.rows.all()["row_time"].max(initial=BEGINNING))
 
     def dump(self) -> Iterator[tuple[bytes, bytes]]:
         """The whole state as checkpoint fields."""
@@ -143,6 +146,7 @@ class EnrichDelta:
     def fold(self) -> None:
         """Apply it to the state it was made from, after the batch's last durable step."""
         self.state.rows.put(self.entities, self.rows)
+        self.state.newest = int(self.rows["row_time"].max(initial=self.state.newest))
         if self.ids is not None:
             self.state.seen.fold(self.ids)
         self.state.watermark = self.watermark

@@ -34,12 +34,14 @@ class Reference:
             return "dead", event
         event_id, entity, time, metrics = event
         before = self.watermark
-        self.watermark = max(before, time)
+        self.watermark = max(before, min(time, log_time))
         if time < before - self.lateness:
             return "late", entity
         if self.repeated(event_id, time, before):
             return "repeated", None
         history = self.history.setdefault(entity, [])
+        if history and time < max(t for t, _ in history) - self.lateness:
+            return "late", entity
         history.append((time, metrics))
         return "out", [feature(history, column) for column in self.columns]
 
