@@ -104,7 +104,7 @@ def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
     """
     starts = [place for place, (name, _) in enumerate(headers) if name == "code"]
     start = starts[-1] if starts else len(headers)
-    return headers[:start], dict(headers[start:])
+    return headers[:start], {name: value or b"" for name, value in headers[start:]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def tried(headers: Headers, log_time_ms: int) -> Tried:
     return Tried(int(attempt), int(first_seen))
 
 
-def redrive_headers(original: Headers, at: Source, again: Tried) -> list[tuple[str, bytes]]:
+def redrive_headers(original: Headers, at: Source, again: Tried) -> Headers:
     """Headers of a record that is tried again: its own, and three of ours.
 
     Args:

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Positive = Annotated[float, Meta(gt=0)]
+Span = Annotated[float, Meta(gt=0, le=1e10)]
+"""Seconds, up to three centuries: a span that is added to any time an event may have."""
 Path = Annotated[str, Meta(min_length=1, max_length=200)]
 OptionalPath = Annotated[str, Meta(max_length=200)] | None
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -102,8 +103,8 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     personal: tuple[str, ...] = ()
     entity_personal: bool = False
     key: Literal["entity", "any"] = "any"
-    max_skew_s: Positive = 60.0
-    allowed_lateness_s: Positive = 30.0
+    max_skew_s: Span = 60.0
+    allowed_lateness_s: Span = 30.0
     max_event_bytes: Annotated[int, Meta(gt=0, le=1 << 20)] = 1 << 20
 
     def __post_init__(self) -> None:
