@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import orjson
 
-from headrace.schemas.batch import Headers, RecordBatch
+from headrace.schemas.batch import I64, Headers, RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.deadletter import deadletter_headers, deadletter_value
 from headrace.schemas.errors import PoisonError, Source
@@ -26,11 +26,11 @@ from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
 from headrace.streams.agents.serve_state import ServeDelta, ServeState, SourceKey
-from headrace.streams.agents.summarize import ScoredRows, Summarizer
+from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer
 from headrace.streams.agents.windows import Windows, WindowsDelta
 from headrace.streams.client.clock import wall_clock
 
-_FORMAT = 1
+_FORMAT = 2
 """Version of the state's fields."""
 
 
@@ -86,11 +86,12 @@ class ServeAgent:
         """
         ours = _ours(state)
         blocks = [self._block(records, row) for row in range(len(records))]
-        fresh, served = _fresh(ours.served, blocks)
+        fresh, served, rests = _fresh(ours.served, blocks, records.log_times_ms)
         counts = {"in": sum(map(len, blocks)), "out": 0, "dead": 0, "late": 0}
         counts["repeated"] = counts["in"] - sum(map(len, fresh))
         if not fresh:
-            return Effects([], [], ServeDelta(ours, served, None), counts)
+            windows, summaries = self._summarizer.fold(ours.windows, None, records.partition, rests)
+            return Effects(summaries, [], ServeDelta(ours, served, windows), counts)
         rows = join_blocks(
             fresh,
             columns=self._inputs,
@@ -98,7 +99,7 @@ class ServeAgent:
             attributes=self._summarizer.group_by,
         )
         found = await score_rows(self._scorer, rows.features)
-        windows, summaries = self._summarized(ours.windows, rows, found, records.partition)
+        windows, summaries = self._summarized(ours.windows, rows, found, rests)
         outputs = [*self._predictions(rows, found), *self._refused(rows, found), *summaries]
         counts["out"], counts["dead"] = len(found.served), len(found.failed)
         return Effects(outputs, [], ServeDelta(ours, served, windows), counts)
@@ -205,15 +206,17 @@ class ServeAgent:
         )
 
     def _summarized(
-        self, windows: Windows, rows: FeatureRows, found: Isolated, partition: int
+        self, windows: Windows, rows: FeatureRows, found: Isolated, rests: Sequence[Rest]
     ) -> tuple[WindowsDelta, list[Output]]:
         """Fold what was served; a refused row moves no watermark."""
+        partition, served = rows.blocks[0].partition, found.served
         if found.scores is None:
-            return WindowsDelta(windows, windows.watermark), []
-        served = found.served
+            rests = [Rest(0, rest.log_ms) for rest in rests]
+            return self._summarizer.fold(windows, None, partition, rests)
         groups = self._summarizer.groups(rows.attributes, len(rows))
         scored = ScoredRows(
             event_times_ms=rows.event_times_ms[served],
+            log_times_ms=rows.log_times_ms[served],
             entities=Labels(rows.entities.names, rows.entities.codes[served]),
             groups=Labels(groups.names, groups.codes[served]),
             score=found.scores.score,
@@ -221,17 +224,28 @@ class ServeAgent:
             metrics=rows.metrics[served],
             model=self._scorer.model.digest,
         )
-        return self._summarizer.fold(windows, scored, partition)
+        places = np.searchsorted(served, [rest.place for rest in rests]).tolist()
+        rests = [Rest(at, rest.log_ms) for at, rest in zip(places, rests, strict=True)]
+        return self._summarizer.fold(windows, scored, partition, rests)
 
 
 def _fresh(
-    served: dict[SourceKey, int], blocks: Sequence[FeatureBlock]
-) -> tuple[list[FeatureBlock], dict[SourceKey, int]]:
-    """The blocks' rows that were not served before, and the highest offset of each source."""
+    served: dict[SourceKey, int], blocks: Sequence[FeatureBlock], log_times: I64
+) -> tuple[list[FeatureBlock], dict[SourceKey, int], list[Rest]]:
+    """The blocks' rows that were not served before, the highest offset of each source, and rests.
+
+    Args:
+        served: Highest offset served before, by source.
+        blocks: Blocks in log order.
+        log_times: int64 (B,), broker time of each block's record, milliseconds since 1970.
+    """
     highest: dict[SourceKey, int] = {}
-    fresh = []
-    for block in blocks:
+    fresh: list[FeatureBlock] = []
+    rests: list[Rest] = []
+    rows = 0
+    for block, log_ms in zip(blocks, log_times.tolist(), strict=True):
         if not len(block):
+            rests.append(Rest(rows, log_ms))
             continue
         source = (block.topic, block.partition)
         before = highest.get(source, served.get(source, -1))
@@ -239,7 +253,8 @@ def _fresh(
         if start < len(block):
             fresh.append(block.slice(start, len(block)) if start else block)
             highest[source] = int(block.offsets[-1])
-    return fresh, highest
+            rows += len(block) - start
+    return fresh, highest, rests
 
 
 def _runs(blocks: Sequence[FeatureBlock]) -> Iterator[tuple[int, int]]:
