@@ -88,9 +88,11 @@ MESSAGES: dict[str, Message] = {
     ),
     "late": Message(
         "send",
-        "An event that came too late for its window: its original bytes.",
+        "An event that came too late for its window: its original bytes, and where it was in the "
+        "headers.",
         content_type=BINARY,
         key="Id of the device, UTF-8.",
+        headers=DeadLetterHeaders,
     ),
     "features": Message(
         "send",

@@ -17,6 +17,9 @@ from headrace.schemas.errors import Source
 KEPT_BYTES = 64 << 10
 LIMIT_BYTES = 1 << 20
 
+TOO_LATE = "time.late"
+"""Code on a late event, which has the headers of a dead letter on a topic of its own."""
+
 REDRIVE, REDRIVEN = "redrive", "redriven"
 """Stage and code of a mark: its `source` is a dead letter that was redriven."""
 
