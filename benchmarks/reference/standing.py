@@ -15,7 +15,7 @@ from typing import Any
 from processes import usage
 from sides import SIDES, Where
 from telemetry_log import create, wait_for
-from throughput import stage_of
+from watching import stage_of
 
 DEMO_S = 2.0
 DEMO_LIMIT_S = 120.0

@@ -1,0 +1,27 @@
+"""What of a report failed: it is shown, and no figure stands for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def ran(sides: dict[str, Any]) -> dict[str, Any]:
+    """Those of the sides that have figures.
+
+    >>> ran({"quix": {"events_per_s": 10}, "faust": {"failed": ["round 1: it ended"]}})
+    {'quix': {'events_per_s': 10}}
+    """
+    return {name: side for name, side in sides.items() if "events_per_s" in side}
+
+
+def failures(report: dict[str, Any]) -> list[str]:
+    r"""A line for each part and each run of a side that failed; of its reason the first line.
+
+    >>> failures({"sides": {"faust": {"failed": ["round 1: it ended\nits log"]}},
+    ...           "failed": {"memory": "no bus"}})
+    ['memory: no bus', 'faust, round 1: it ended']
+    """
+    found = [f"{part}: {why}" for part, why in report.get("failed", {}).items()]
+    for name, side in report.get("sides", {}).items():
+        found += [f"{name}, {why}" for why in side.get("failed", [])]
+    return [line.partition("\n")[0] for line in found]
