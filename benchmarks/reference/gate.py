@@ -77,7 +77,7 @@ def ratios(report: dict[str, Any]) -> dict[str, float]:
     """
     sides = ran(report.get("sides", {}))
     found = {}
-    for name in [name for name in sides if name != OURS and OURS in sides]:
+    for name in [name for name in sides if not name.startswith(OURS) and OURS in sides]:
         ours, other = sides[OURS], sides[name]
         found[f"events/s, {OURS} : {name}"] = ours["events_per_s"] / other["events_per_s"]
         cpu = other["us_cpu_per_event"] / ours["us_cpu_per_event"]
