@@ -102,9 +102,9 @@ def arguments() -> argparse.Namespace:
                         help="what to measure; nothing: write page and plots anew")  # fmt: skip
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
-    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=600_000)
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000])
-    parser.add_argument("--seconds", type=float, default=8.0, help="at each rate")
+    parser.add_argument("--seconds", type=float, default=6.0, help="at each rate")
     parser.add_argument("--latency-rounds", type=int, default=2, help="runs of each side there")
     parser.add_argument("--starts", type=int, default=5, help="runs of the demo on each bus")
     parser.add_argument("--points", nargs="+", default=list(POINTS), choices=list(POINTS),

@@ -86,7 +86,7 @@ class Side:
         env: Name of its environment in `envs`.
         script: Its file among the contenders; empty for Headrace, which is `headrace up`.
         processes: How many.
-        most: It reads no more than this many events, from the front of the log: about ten seconds.
+        most: It reads no more than this many events, from the front of the log: some seven seconds.
         mode: Headrace's delivery mode.
     """
 
@@ -190,9 +190,9 @@ ONE_PROCESS: dict[str, Side] = {
     "handwritten": Side("hand-written aiokafka loop", script="handwritten.py"),
     "bytewax": Side("Bytewax, hand-batched", "bytewax", "bytewax_batched.py"),
     "quix_sink": Side("Quix Streams, batched in its sink", "quix", "quix_sink.py", most=300_000),
-    "quix": Side("Quix Streams, one event at a time", "quix", "quix_each.py", most=160_000),
-    "faust_take": Side("Faust, `take(1000)`", "faust", "faust_take.py", most=60_000),
-    "faust": Side("Faust, one event at a time", "faust", "faust_each.py", most=20_000),
+    "quix": Side("Quix Streams, one event at a time", "quix", "quix_each.py", most=120_000),
+    "faust_take": Side("Faust, `take(1000)`", "faust", "faust_take.py", most=40_000),
+    "faust": Side("Faust, one event at a time", "faust", "faust_each.py", most=12_000),
 }
 
 SIDES: dict[str, Side] = {

@@ -1,8 +1,8 @@
 """What the two Faust sides share: the app, its two topics, the job and the store.
 
 Faust commits what an agent has finished, after flushing its producer (`acks=-1`, its default). The
-partitioner of its driver is written in Python, so both sides name the partition: with that and fewer
-garbage collections an event of the `take` side costs a quarter less.
+partitioner of its driver is written in Python, so both sides name the partition: with that and with
+fewer garbage collections an event of the `take` side costs a quarter less.
 """
 
 from __future__ import annotations
