@@ -64,7 +64,7 @@ async def main() -> None:
     args.doc.write_text(write_document(report), "utf-8")
     figures = draw(args.out, args.doc.with_name("benchmarks"))
     print(f"wrote {args.out}, {args.doc} and {figures}")
-    if failed := failures(report):
+    if failed := failures(report, args.parts):
         raise SystemExit("\n".join(f"failed: {line}" for line in failed))
 
 

@@ -1,16 +1,27 @@
 """A side that fails is shown as failed and takes no other side with it."""
 
 import asyncio
+import doctest
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+FOLDER = Path(__file__).parents[3] / "benchmarks" / "reference"
+SHOWN = sorted(f.stem for f in FOLDER.glob("*.py") if ">>> " in f.read_text("utf-8"))
 RESULT = {
     "events_per_s": 100, "us_cpu_per_event": 5.0, "us_cpu_of_services": None,
     "rss_mb": 50.0, "processes_mb": {"process 1": 50.0},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_examples_are_as_they_say(reference, name):
+    """Every example in the benchmark's docstrings gives what is shown."""
+    found = doctest.testmod(reference(name))
+    assert (found.failed, found.attempted > 0) == (0, True)
 
 
 @pytest.fixture
