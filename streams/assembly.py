@@ -148,6 +148,7 @@ class Site:
             bus=running_bus.settings,
             store=running_store.settings,
             embedded=running_bus.kind == "embedded",
+            snapshots=self._settings.snapshots,
         )
         await settle_positions(
             self._pipeline,

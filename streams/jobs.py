@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.schemas.settings import BusSettings, StoreSettings
+from headrace.schemas.settings import BusSettings, SnapshotSettings, StoreSettings
 
 STAGES = ("enrich", "serve")
 """Stages in the order of the data path; SUMMARIZE runs and is checkpointed inside SERVE."""
@@ -17,11 +17,13 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
         bus: The bus, with a real URL.
         store: The store, with a real URL.
         embedded: The bus is the embedded one: short sessions, no idempotent producer.
+        snapshots: Where copies of checkpoints are kept.
     """
 
     bus: BusSettings
     store: StoreSettings
     embedded: bool
+    snapshots: SnapshotSettings = SnapshotSettings()
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

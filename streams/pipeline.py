@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.feature_store.open import open_store
+from headrace.feature_store.snapshot_places import open_snapshots
+from headrace.feature_store.snapshots import Snapshots
+from headrace.feature_store.snapshotting import SnapshottingStore
 from headrace.feature_store.store import Store
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.numerics import numerics_fingerprint
@@ -25,6 +28,7 @@ from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Agent, Output
 from headrace.schemas.topics import PipelineTopics, topics_of
 from headrace.streams.bus.options import client_options
+from headrace.streams.client.clock import wall_clock
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ports import StagePorts
@@ -178,12 +182,16 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     check_mode(running.plan.pipeline, embedded=endpoints.embedded)
     options = client_options(endpoints.bus)
     publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)
+    snapshots = open_snapshots(endpoints.snapshots, name, wall_clock)
+    store: Store
     store, _ = await asyncio.gather(
         _patiently("store", lambda: open_store(endpoints.store, name)),
         _patiently("bus", publisher.start),
     )
+    if snapshots is not None:
+        store = SnapshottingStore(store, snapshots, every_s=endpoints.snapshots.every_s)
     try:
-        transport = _wire(running, endpoints, options, store, publisher)
+        transport = _wire(running, endpoints, options, store, publisher, snapshots)
         beside = [asyncio.create_task(_stop_when(stop, transport))]
         beside += [asyncio.create_task(_say_rests(running, publisher, transport))]
         try:
@@ -204,6 +212,7 @@ def _wire(
     options: dict[str, Any],
     store: Store,
     publisher: KafkaPublisher,
+    snapshots: Snapshots | None,
 ) -> StageTransport:
     """Agent, lanes and transport of one stage, connected."""
     plan, delivery = running.plan, running.plan.pipeline.delivery
@@ -239,6 +248,7 @@ def _wire(
         share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
         central=frozenset(t.name for t in plan.topics.all() if t.data == "central"),
         transactions=outlet if once else None,
+        snapshots=snapshots,
     )
     running.transport, running.runner = transport, runner
     observe(running, pipeline=plan.pipeline.name, stage=plan.stage)
