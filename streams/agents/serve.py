@@ -25,20 +25,23 @@ from headrace.schemas.protocols import (
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
-from headrace.streams.agents.serve_state import ServeDelta, ServeState, SourceKey
+from headrace.streams.agents.serve_state import Mark, ServeDelta, ServeState, SourceKey
 from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer
 from headrace.streams.agents.windows import Windows, WindowsDelta
 from headrace.streams.client.clock import wall_clock
 
-_FORMAT = 2
+_FORMAT = 3
 """Version of the state's fields."""
+
+_UNSERVED = Mark(-1, -1)
 
 
 class ServeAgent:
     """`Batch -> Effects` of the serve stage, pure but for the scorer's clock and cache.
 
     Predictions go to the source's partition number, keyed by entity. A row whose telemetry offset
-    was served before is dropped, so blocks that ENRICH cut anew after a restart may overlap. A row
+    was served before is dropped, so blocks that ENRICH cut anew after a restart may overlap; a
+    telemetry topic that was made anew begins again at 0 and is known by its broker times. A row
     that the model refuses goes to the dead letter as `model.failed`, as a block of that one row;
     its neighbours are served. ``in = out + dead + repeated`` for every batch, counted in rows.
 
@@ -230,16 +233,16 @@ class ServeAgent:
 
 
 def _fresh(
-    served: dict[SourceKey, int], blocks: Sequence[FeatureBlock], log_times: I64
-) -> tuple[list[FeatureBlock], dict[SourceKey, int], list[Rest]]:
-    """The blocks' rows that were not served before, the highest offset of each source, and rests.
+    served: dict[SourceKey, Mark], blocks: Sequence[FeatureBlock], log_times: I64
+) -> tuple[list[FeatureBlock], dict[SourceKey, Mark], list[Rest]]:
+    """The blocks' rows that were not served before, how far each source is served, and rests.
 
     Args:
-        served: Highest offset served before, by source.
+        served: How far each source was served before.
         blocks: Blocks in log order.
         log_times: int64 (B,), broker time of each block's record, milliseconds since 1970.
     """
-    highest: dict[SourceKey, int] = {}
+    marks: dict[SourceKey, Mark] = {}
     fresh: list[FeatureBlock] = []
     rests: list[Rest] = []
     rows = 0
@@ -248,13 +251,16 @@ def _fresh(
             rests.append(Rest(rows, log_ms))
             continue
         source = (block.topic, block.partition)
-        before = highest.get(source, served.get(source, -1))
-        start = int(np.searchsorted(block.offsets, before, side="right"))
+        mark = marks.get(source) or served.get(source) or _UNSERVED
+        start = int(np.searchsorted(block.offsets, mark.offset, side="right"))
+        if start and block.log_times_ms[:start].max() > mark.log_ms:
+            start = 0
         if start < len(block):
             fresh.append(block.slice(start, len(block)) if start else block)
-            highest[source] = int(block.offsets[-1])
+            latest = max(mark.log_ms, int(block.log_times_ms.max()))
+            marks[source] = Mark(int(block.offsets[-1]), latest)
             rows += len(block) - start
-    return fresh, highest, rests
+    return fresh, marks, rests
 
 
 def _runs(blocks: Sequence[FeatureBlock]) -> Iterator[tuple[int, int]]:
