@@ -65,7 +65,8 @@ class FeatureSet:
         if not len(events):
             return Featured(np.empty((0, len(self.columns))), entities, rows, np.empty(0, np.int64))
         order, runs = by_entity(entities.codes, len(entities.names))
-        frame = Frame(runs, events.event_times_ms[order], events.metrics[order])
+        times, log_times = events.event_times_ms[order], events.log_times_ms[order]
+        frame = Frame(runs, times, log_times, events.metrics[order])
         sorted_values = np.empty((len(order), len(self.columns)))
         with np.errstate(all="ignore"):  # NaN is missing; what overflows is infinite in every cut
             for operator in self._operators:

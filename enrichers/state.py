@@ -10,6 +10,7 @@ import numpy as np
 from headrace.enrichers.dedupe import BYTES_PER_ID, PREFIX, NewIds, SeenIds
 from headrace.enrichers.late import BEGINNING
 from headrace.enrichers.layout import Layout
+from headrace.enrichers.operators.clock import clock_classes
 from headrace.enrichers.operators.frame import NEVER, Rows
 from headrace.enrichers.rows import EntityRows, row_bytes
 from headrace.schemas.batch import I64
@@ -48,6 +49,10 @@ class EnrichState:
         See `Layout.bytes_per_entity` and `dedupe.BYTES_PER_ID` for what one of each takes.
         """
         return len(self.rows) * self._entity_bytes + len(self.seen) * BYTES_PER_ID
+
+    def clocks(self) -> dict[str, int]:
+        """Devices by how their clocks differ; empty where no `clock_error` is computed."""
+        return clock_classes(self.rows.all())
 
     def load(self, fields: Fields) -> None:
         """Become what `dump` once gave, in any order of fields.

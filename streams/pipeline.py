@@ -25,7 +25,7 @@ from headrace.feature_store.store import Store
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.pipeline import Pipeline
-from headrace.schemas.protocols import Agent, Output
+from headrace.schemas.protocols import Agent, Output, PartitionState
 from headrace.schemas.topics import PipelineTopics, topics_of
 from headrace.streams.bus.options import client_options
 from headrace.streams.client.clock import wall_clock
@@ -36,7 +36,7 @@ from headrace.streams.delivery.retry import retried
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.health.readings import partition_statuses
-from headrace.streams.jobs import Endpoints, PartitionStatus
+from headrace.streams.jobs import Endpoints, PartitionStatus, StateFacts
 from headrace.streams.modes import check_mode
 from headrace.streams.resting import Resting, say_rests
 from headrace.streams.source import StageSource
@@ -74,6 +74,7 @@ class StagePlan:
         agent: Its logic; a serving agent's model has passed its checks.
         scorer: The serving agent's scorer, None for other stages.
         resting: What ENRICH publishes of a partition that rests, None for other stages.
+        facts: What ENRICH remembers in one partition's state, None for other stages.
     """
 
     stage: str
@@ -83,6 +84,7 @@ class StagePlan:
     agent: Agent
     scorer: OnnxScorer | None = None
     resting: Callable[[int], Output] | None = None
+    facts: Callable[[PartitionState], StateFacts] | None = None
 
     @property
     def group(self) -> str:
@@ -108,8 +110,15 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
         from headrace.streams.agents.enrich import enrich_agent
 
         enrich = enrich_agent(pipeline, topics, folder, numerics_fingerprint())
-        source = topics.telemetry.name
-        return StagePlan(stage, pipeline, topics, source, enrich, resting=enrich.resting)
+        return StagePlan(
+            stage,
+            pipeline,
+            topics,
+            topics.telemetry.name,
+            enrich,
+            resting=enrich.resting,
+            facts=enrich.facts,
+        )
     from headrace.serving.scorer import load_scorer
     from headrace.streams.agents.serve import ServeAgent
 
@@ -126,6 +135,7 @@ class RunningStage:
     counters: Counters = field(default_factory=Counters)
     transport: StageTransport | None = None
     runner: StageRunner | None = None
+    _facts: dict[int, StateFacts] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -149,6 +159,24 @@ class RunningStage:
     def in_flight(self) -> dict[int, int]:
         """Batches taken and not yet durable, by partition."""
         return _by_partition(self.transport.in_flight if self.transport else {})
+
+    def held(self) -> tuple[int, int]:
+        """Bytes on the wire of what was fetched and is not finished, and their bound."""
+        if self.transport is None:
+            return 0, 0
+        return self.transport.held_bytes, self.transport.held_limit_bytes
+
+    def state(self) -> StateFacts | None:
+        """What the stage remembers of its devices, None where it remembers none."""
+        if self.plan.facts is None:
+            return None
+        known, self._facts = self._facts, {}
+        for lane in self.runner.lanes if self.runner else ():
+            if lane.owned is not None:
+                self._facts[lane.partition] = self.plan.facts(lane.owned.state)
+            elif lane.partition in known:  # a batch is in work: as it was before
+                self._facts[lane.partition] = known[lane.partition]
+        return sum(self._facts.values(), StateFacts())
 
     def partitions(self) -> tuple[PartitionStatus, ...]:
         """Each partition of our share: position, lag, and what its lane has in hand."""

@@ -18,6 +18,7 @@ from headrace.schemas.fragments import strings
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Effects, Output, PartitionState
 from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
+from headrace.streams.jobs import StateFacts
 
 
 class EnrichAgent:
@@ -95,6 +96,11 @@ class EnrichAgent:
         unchanged = EnrichDelta(ours, (), ours.rows.gather(()), None, ours.watermark)
         counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
         return Effects([self._dead_letters(records, {row: code})], [], unchanged, counts)
+
+    def facts(self, state: PartitionState) -> StateFacts:
+        """What the state of one partition holds."""
+        ours = _ours(state)
+        return StateFacts(entities=len(ours.rows), bytes=ours.memory_bytes, clocks=ours.clocks())
 
     def resting(self, partition: int) -> Output:
         """A block of no rows: this partition was read to its end and rests."""
