@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,12 @@ from fakes.snapshot_places import MemoryPlace
 from headrace.feature_store.snapshot_folder import SnapshotFolder
 from headrace.feature_store.snapshot_places import open_place
 from headrace.feature_store.snapshots import Snapshots
-from headrace.schemas.errors import SettingsError, StoreRefusedError, StoreUnavailableError
+from headrace.schemas.errors import (
+    MissingExtraError,
+    SettingsError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from headrace.schemas.protocols import CheckpointMeta, StoredObject
 from headrace.schemas.settings import SnapshotSettings
 
@@ -148,10 +154,20 @@ def test_a_disk_that_takes_no_more_is_retryable(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "p").iterdir()] == ["a"]
 
 
+def test_object_storage_without_its_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And a folder needs none."""
+    for name in ("obstore", "obstore.exceptions", "obstore.store"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtraError, match=r"headrace\[snapshots\]"):
+        open_place("s3://bucket/x")
+    open_place("folder")
+
+
 @pytest.mark.parametrize("url", ["nosuch://bucket", "s3://bucket/x"])
 def test_a_url_that_cannot_be_used_says_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown scheme, and object storage without credentials."""
-    pytest.importorskip("obstore", reason="object storage needs the snapshots extra")
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
