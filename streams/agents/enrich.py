@@ -93,7 +93,7 @@ class EnrichAgent:
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""
         ours = _ours(state)
-        unchanged = EnrichDelta(ours, (), ours.rows.gather(()), None, ours.watermark)
+        unchanged = EnrichDelta.nothing(ours)
         counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
         return Effects([self._dead_letters(records, {row: code})], [], unchanged, counts)
 
