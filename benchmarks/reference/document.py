@@ -26,9 +26,10 @@ validate, drop repeats, 8 features (4 raw, 4 EWMA), store updates, an ONNX MLP, 
 per event with `acks=all`, progress committed behind the output. Every side reads the same log on
 the same Apache Kafka and store, on the same machine, one side at a time, and must write the same
 values (but for the id and the time of serving), or counts as failed. Every 997th event is in the
-log twice, and every side must drop the second. Every side keeps the garbage collector rare. The bus
-is one broker, so replication is 1; the store keeps an append-only file. Rates differ from machine
-to machine; compare the ratios. No side's start or joining of its group counts.
+log twice, and every side must drop the second. All sides read and write JSON with the same library
+and let the garbage collector come rarely. The bus is one broker, so replication is 1; the store
+keeps an append-only file. Rates differ from machine to machine; compare the ratios. No side's start
+or joining of its group counts.
 """
 STARTUP = """From the start of the process of `headrace demo` to the first prediction that its
 reader received; it starts the bus and the store in that time, too. Files are in the page cache,

@@ -1,7 +1,7 @@
 """The side to beat: what an experienced developer writes by hand with aiokafka.
 
 Everything is batched: `getmany`, one Redis write, one session call and one record batch per polled
-partition, commit after the acknowledgements. Events are Python dicts, as `orjson` gives them. The
+partition, commit after the acknowledgements. Events are structs, as `msgspec` gives them. The
 process restarts at the committed offset; its EWMAs and its dedupe set start empty then, so a crash
 changes features, and what was sent before the commit is sent again. uvloop gained nothing.
 """

@@ -88,6 +88,9 @@ def test_plain_python_writes_what_headrace_writes(reference, monkeypatch, tmp_pa
     sources = [f"log[0]@{n}" for n in range(len(values))]
     out, _, kept = done.predict(values, sources, [job.START_MS + 9] * len(values))
     assert kept == list(range(3000))
+    high = values[0].replace(b'"vibration_g":', b'"vibration_g":9')
+    fresh = done.predict([high, values[1].replace(b"-00000001", b"-77777777")], sources[:2], [0, 0])
+    assert fresh[2] == [1]
     for value, text in zip(values[:3000], out, strict=True):
         found, event = json.loads(text), json.loads(value)
         score = np.float32(found["score"])
