@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos soak ci bench bench-gate scale profile lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate scale profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -57,6 +57,12 @@ test-all: $(READY) ## every test; HEADRACE_REQUIRE_SERVICES=1 turns a skip into 
 chaos: $(READY) ## workers killed under load on real Kafka, a seeded campaign (SEEDS=20)
 	SEEDS=$(or $(SEEDS),20) CHAOS_REPORT=build/chaos.json HEADRACE_REQUIRE_SERVICES=1 \
 		$(PY) -m pytest -q -p no:randomly tests/chaos $(PYTEST_ARGS)
+
+soak: $(READY) ## random faults for MINUTES=20, every event accounted for, memory flat (ARGS="--mode exactly-once")
+	.venv/bin/headrace drill press --soak $(or $(MINUTES),20) --json $(ARGS)
+
+fuzz: $(READY) ## a million records with anything wrong, through both agents (EVENTS=1000000)
+	FUZZ_EVENTS=$(or $(EVENTS),1000000) $(PY) -m pytest -q -s -p no:randomly tests/property/input $(PYTEST_ARGS)
 
 ci: ## what continuous integration runs
 	bash .ci/run

@@ -21,6 +21,7 @@ from headrace.enrichers.verdicts import Verdicts
 from headrace.schemas.batch import F64, I64, EventBatch, Headers, RecordBatch
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Attribute, Input
+from headrace.schemas.rekeyed import origin
 
 LONGEST_TEXT = 256
 """Characters of an entity or event id: they become keys in the store and in memory."""
@@ -139,7 +140,7 @@ class Decoder:
         if self._read_version is not None:
             verdicts.mark("event.type", _not_version_1(self._read_version(structs), count))
         entities = self._entities(structs, verdicts)
-        ids = self._ids(structs, records, offsets, verdicts)
+        ids = self._ids(structs, records, rows, verdicts)
         if self._spec.key == "entity":
             _check_keys(keys, entities, verdicts)
         times = self._times(structs, log_times, verdicts)
@@ -196,17 +197,26 @@ class Decoder:
         return entities
 
     def _ids(
-        self, structs: list[Any], records: RecordBatch, offsets: I64, verdicts: Verdicts
+        self, structs: list[Any], records: RecordBatch, rows: I64, verdicts: Verdicts
     ) -> list[str]:
-        head = f"{records.topic}/{records.partition}/"
         if self._read_id is None:
-            return [f"{head}{offset}" for offset in offsets.tolist()]
+            return self._places(records, rows)
         ids = _texts(list(self._read_id(structs)), verdicts)
         if max(map(len, ids), default=0) > LONGEST_TEXT:
             verdicts.mark("id.size", _each(ids, lambda i: len(i) > LONGEST_TEXT))
         if "" in ids:
-            ids = [i or f"{head}{o}" for i, o in zip(ids, offsets.tolist(), strict=True)]
+            places = self._places(records, rows)
+            ids = [known or place for known, place in zip(ids, places, strict=True)]
         return ids
+
+    def _places(self, records: RecordBatch, rows: I64) -> list[str]:
+        """Topic, partition and offset at which each event came in, also behind the intake stage."""
+        if self._spec.rekey and records.headers is not None:
+            headers = records.headers
+            found = [origin(headers[row]) or records.source(row) for row in rows.tolist()]
+            return [f"{place.topic}/{place.partition}/{place.offset}" for place in found]
+        head = f"{records.topic}/{records.partition}/"
+        return [f"{head}{offset}" for offset in records.offsets[rows].tolist()]
 
     def _times(self, structs: list[Any], log_times: I64, verdicts: Verdicts) -> I64:
         found = list(self._read_time(structs))

@@ -85,6 +85,9 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         entity_personal: The entity key itself is personal data: it is in no summary.
         key: ``entity``: the record key must be the entity, else the event is dead
             (`key.missing`, `key.mismatch`); ``any``: not looked at.
+        rekey: Devices key their records otherwise, or not at all: a stage of its own, ``intake``,
+            writes each to the partition of its entity before it is enriched. Order is kept for the
+            records of a device that came in on one partition.
         max_skew_s: Event time later than broker time by more than this is dead (`time.future`).
         allowed_lateness_s: An event older than the partition's newest (none counted as later than
             its broker time), or than its own device's newest, by more than this goes to the late
@@ -104,6 +107,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     personal: tuple[str, ...] = ()
     entity_personal: bool = False
     key: Literal["entity", "any"] = "any"
+    rekey: bool = False
     max_skew_s: Span = 60.0
     allowed_lateness_s: Span = 30.0
     max_event_bytes: Annotated[int, Meta(gt=0, le=1 << 20)] = 1 << 20

@@ -4,8 +4,10 @@
                    │ late, deadletter    └─ SUMMARIZE ─► summaries
                    └─ online rows, checkpoint ─► store
 
-A stage is one Faust app and one consumer group ``<pipeline>.<stage>``: the transport hands its
-batches to the runner's lanes, a lane asks the agent for the batch's effects and makes them durable.
+Where devices do not key their records by entity, INTAKE does so first, onto a topic of its own
+(``input.rekey``). A stage is one Faust app and one consumer group ``<pipeline>.<stage>``: the
+transport hands its batches to the runner's lanes, a lane asks the agent for the batch's effects and
+makes them durable.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
     """Build a stage's agent: everything that needs no bus and no store.
 
     Args:
-        stage: One of `STAGES`.
+        stage: One of `ALL_STAGES`.
         pipeline: The pipeline.
         folder: Where its model and registry files are.
 
@@ -106,6 +108,11 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
     topics = topics_of(pipeline)
     # Each stage imports its own layer only: ENRICH starts without onnxruntime, SERVE without the
     # operators, and the first prediction comes that much sooner.
+    if stage == "intake":
+        from headrace.streams.agents.intake import IntakeAgent
+
+        agent: Agent = IntakeAgent(pipeline, topics)
+        return StagePlan(stage, pipeline, topics, topics.telemetry.name, agent)
     if stage == "enrich":
         from headrace.streams.agents.enrich import enrich_agent
 
@@ -114,7 +121,7 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
             stage,
             pipeline,
             topics,
-            topics.telemetry.name,
+            topics.enriched.name,
             enrich,
             resting=enrich.resting,
             facts=enrich.facts,
@@ -257,7 +264,7 @@ def _wire(
         topics=[plan.source],
         client_options=options,
         embedded=endpoints.embedded,
-        batch_rows=delivery.batch_rows if plan.stage == "enrich" else SERVE_BLOCKS,
+        batch_rows=SERVE_BLOCKS if plan.stage == "serve" else delivery.batch_rows,
         fetch_bytes=max(FETCH_BYTES // plan.topics.telemetry.partitions, LEAST_FETCH_BYTES),
         handler=runner,
         read_committed=once,

@@ -20,7 +20,7 @@ import msgspec
 
 from headrace.schemas.errors import FatalError, HeadraceError
 from headrace.schemas.pipeline import load_pipeline
-from headrace.streams.jobs import STAGES, Endpoints, Status
+from headrace.streams.jobs import ALL_STAGES, Endpoints, Status
 from headrace.streams.logs import log_to_stderr
 from headrace.streams.pipeline import RunningStage, StagePlan, plan_stage, run_stage
 from headrace.streams.supervisor import EXIT_FATAL
@@ -35,7 +35,7 @@ WHOLE_EVERY = 120
 
 
 @click.command()
-@click.argument("stage", type=click.Choice(STAGES))
+@click.argument("stage", type=click.Choice(ALL_STAGES))
 @click.argument("pipeline", type=click.Path(path_type=Path))
 def main(stage: str, pipeline: Path) -> None:
     """Run one stage until standard input is closed."""
