@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate scale profile lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate fleet scale profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -77,6 +77,9 @@ GATE := --parts sides latency --sides headrace handwritten bytewax quix_sink qui
 bench-gate: $(READY) ## a short run of it; fails where a ratio fell by more than 20 % (ARGS=--accept commits)
 	$(PY) benchmarks/reference $(GATE) --out build/bench/gate.json --doc build/bench/gate.md
 	$(PY) benchmarks/reference/gate.py build/bench/gate.json $(ARGS)
+
+fleet: $(READY) ## a simulated fleet through the whole path, its ledger checked (ARGS="--scenarios burst")
+	$(PY) benchmarks/fleet $(ARGS)
 
 scale: $(READY) ## how it grows with devices, partitions and so on (ARGS="--points devices --quick")
 	$(PY) benchmarks/reference --parts scaling $(ARGS)

@@ -20,8 +20,14 @@ INPUTS = {
         *PROJECT["dependencies"],
         *(r for extra in ("local", "host", "ui", "snapshots", "dev") for r in EXTRAS[extra]),
     ],
-    "requirements-worker.txt": [*PROJECT["dependencies"], *EXTRAS["host"], *EXTRAS["snapshots"], "setuptools"],
+    "requirements-worker.txt": [
+        *PROJECT["dependencies"],
+        *EXTRAS["host"],
+        *EXTRAS["snapshots"],
+        "setuptools",
+    ],
     "requirements-train.txt": [*PROJECT["dependencies"], *EXTRAS["train"]],
+    "requirements-tables.txt": [*PROJECT["dependencies"], *EXTRAS["tables"]],
     "requirements-uv.txt": ["uv"],
     "requirements-s3.txt": ["moto[server]>=5.1"],
 }
@@ -115,7 +121,9 @@ def test_lock_is_hashed_and_names_no_server(name):
     assert faults(read(name)) == []
 
 
-@pytest.mark.parametrize("name", ["requirements-worker.txt", "requirements-train.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements-worker.txt", "requirements-train.txt", "requirements-tables.txt"]
+)
 def test_locks_agree(name):
     """Training and the worker's image run the very versions that the tests ran."""
     tested = versions(read("requirements.txt"))
