@@ -46,8 +46,6 @@ class Tap:
         source: The telemetry source.
     """
 
-    live = True
-
     def __init__(self, source: Any) -> None:
         self._source = source
         self.ended = False
