@@ -92,15 +92,18 @@ class Plant:
 
     Args:
         folder: Where pipeline file and model are.
-        bus: ``kafka://host:port`` of a real Kafka.
+        bus: ``kafka://host:port``.
         store: ``redis://…``.
         name: Name of the pipeline, and of its file.
+        embedded: The bus is the embedded one.
     """
 
-    def __init__(self, folder: Path, bus: str, store: str, name: str) -> None:
+    def __init__(
+        self, folder: Path, bus: str, store: str, name: str, *, embedded: bool = False
+    ) -> None:
         self.folder, self.name, self.file = folder, name, folder / f"{name}.toml"
         self.endpoints = Endpoints(
-            bus=BusSettings(url=bus), store=StoreSettings(url=store), embedded=False
+            bus=BusSettings(url=bus), store=StoreSettings(url=store), embedded=embedded
         )
         self.options = client_options(self.endpoints.bus)
         self.pipeline = load_pipeline(self.file)

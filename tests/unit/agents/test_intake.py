@@ -10,15 +10,18 @@ import pytest
 from fakes import enrich_world as world
 
 from headrace.schemas.batch import RecordBatch
-from headrace.schemas.errors import PipelineFileError
+from headrace.schemas.errors import PipelineFileError, SettingsError
 from headrace.schemas.input import Input, Metric
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.protocols import Effects, Output
 from headrace.schemas.rekeyed import ORIGIN
+from headrace.schemas.settings import load_settings
 from headrace.schemas.topics import topics_of
 from headrace.streams.agents.enrich import EnrichAgent
 from headrace.streams.agents.intake import IntakeAgent
+from headrace.streams.assembly import Site
 from headrace.streams.client.partition import Partitioner
+from headrace.streams.jobs import ALL_STAGES, STAGES
 
 PIPELINE: Pipeline = world.pipeline(rekey=True, id=None)
 TOPICS = topics_of(PIPELINE)
@@ -148,3 +151,14 @@ def test_only_those_that_rekey_have_the_topic() -> None:
     assert plain.enriched == plain.telemetry
     assert len(TOPICS.all()) == len(plain.all()) + 1
     assert Input(metrics={"load": Metric()}).rekey is False
+
+
+async def test_a_stage_that_a_pipeline_does_not_have_is_refused() -> None:
+    """Asked for it alone, one line says where it comes from; with others, those run."""
+    plain, settings = world.pipeline(), load_settings(None, {})
+    with pytest.raises(SettingsError, match=r"stages enrich, serve.*input\.rekey"):
+        Site(Path("press.toml"), plain, settings, stages=["intake"])
+
+    for pipeline, expected in ((plain, STAGES), (PIPELINE, ALL_STAGES)):
+        site = Site(Path("press.toml"), pipeline, settings, stages=ALL_STAGES)
+        assert tuple(worker.stage for worker in site.supervisor.workers) == expected
