@@ -91,11 +91,12 @@ class Decoder:
 
     Raises:
         PipelineFileError: two paths contradict each other, or one reaches into a raw or personal
-            field. Fatal.
+            field, or reads a metric from a CloudEvents attribute. Fatal.
     """
 
     def __init__(self, spec: Input, registry: Registry = NO_REGISTRY) -> None:
         _refuse_withheld(spec)
+        _refuse_envelope(spec)
         self._spec = spec
         self._registry = registry
         self._cloudevents = spec.format == "cloudevents"
@@ -266,6 +267,17 @@ def _refuse_withheld(spec: Input) -> None:
             raise PipelineFileError(
                 f"[input] reads the path {path!r}, which lies in a field that it declares raw or "
                 "personal and so is never decoded; take the field out of either"
+            )
+
+
+def _refuse_envelope(spec: Input) -> None:
+    """Refuse a metric that is read from a CloudEvents attribute, which is always text."""
+    for name in spec.metrics if spec.format == "cloudevents" else ():
+        if spec.metric_path(name) in cloudevents.ENVELOPE:
+            raise PipelineFileError(
+                f"[input] reads metric {name!r} from the CloudEvents attribute "
+                f"{spec.metric_path(name)!r}, which is text, expected a number; name a path into "
+                "the data"
             )
 
 
