@@ -49,7 +49,8 @@ MOST_EVENTS = 400_000
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same faults.")
 @click.option("--seconds", type=click.FloatRange(0, 3000), default=60.0, show_default=True,
               help="Time over which faults are spread; more where they take longer.")  # fmt: skip
-@click.option("--faults", default=",".join(KINDS), show_default=True, help="Kinds of faults.")
+@click.option("--faults", default=",".join(KINDS), show_default="all",
+              help=f"Kinds of faults, with commas: {', '.join(KINDS)}.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(1, 20_000), default=None,
               help="Events per second: 1000, of a soak 100.")  # fmt: skip
 @click.option("--soak", type=click.FloatRange(1, 45), default=None, metavar="MINUTES",

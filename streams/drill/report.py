@@ -8,17 +8,18 @@ from typing import Any
 from headrace.streams.drill.campaign import Outcome
 from headrace.streams.drill.memory import longest
 from headrace.streams.drill.strikes import Struck
+from headrace.streams.drill.verdict import account
 
 
 def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The drill's facts, ready for JSON: of the run, and of each log that began again after it."""
     first = outcomes[0]
+    accounts = [account(outcome.load, outcome.found) for outcome in outcomes]
     faults = [_fault(struck) for outcome in outcomes for struck in outcome.struck]
     return {
         "seed": first.plan.seed,
         "events": sum(len(outcome.load.rows) for outcome in outcomes),
-        "predictions": sum(len(outcome.found.predictions.first) for outcome in outcomes),
-        "refused": sum(len(outcome.found.refused.first) for outcome in outcomes),
+        "account": {what: sum(each[what] for each in accounts) for what in accounts[0]},
         "kills": first.plan.kills().total(),
         "lost": sum(outcome.tally.lost for outcome in outcomes),
         "doubled": sum(outcome.doubled for outcome in outcomes),

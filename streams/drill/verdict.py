@@ -56,6 +56,25 @@ def tally(load: Load, found: Found, calm: Found) -> Tally:
     )
 
 
+def account(load: Load, found: Found) -> dict[str, int]:
+    """What became of every record sent: ``in`` is the sum of the others where none is lost.
+
+    Returns:
+        ``in``; ``predicted``; ``refused`` by the model and not predicted; ``dead``; ``late``; and
+        ``repeated``: events sent again of which nothing came.
+    """
+    repeats = load.places("repeat").keys()
+    predicted, refused = found.predictions.first.keys(), found.refused.first.keys()
+    return {
+        "in": len(load.rows),
+        "predicted": len(predicted),
+        "refused": len(refused - predicted),
+        "dead": len(found.dead.first),
+        "late": len(found.late.first),
+        "repeated": len(repeats - predicted - refused - found.dead.first.keys()),
+    }
+
+
 def _compared_topics(found: Found) -> tuple[str, ...]:
     """Those that must be the fault-free run's: summaries lack the events that the model refused."""
     return tuple(what for what in TOPICS if what != "summaries" or not found.refused.first)

@@ -55,7 +55,8 @@ def test_a_short_drill_finds_nothing(tmp_path) -> None:
     assert found["kills"] == plan.kills().total()
     assert [f["kind"] for f in found["faults"]] == [fault.kind for fault in plan.faults]
     assert all(fault["reached"] and fault["recovered_s"] > 0 for fault in found["faults"])
-    assert found["predictions"] > 0
+    assert found["account"]["predicted"] > 0
+    assert found["account"]["in"] * 2 == sum(found["account"].values())
     assert found["breaches"] == found["left_out"] == []
     assert list((tmp_path / "run").glob("drill-*")) == []
 
@@ -86,7 +87,8 @@ def test_every_fault_is_survived(group, mode, tmp_path) -> None:
     assert all(fault["recovered_s"] > 0 for fault in found["faults"])
     assert all("a mount namespace of its own was refused" in why for why in found["left_out"])
     assert len(found["faults"]) + len(found["left_out"]) == len(GROUPS[group])
-    assert (found["refused"] > 0) == ("model-raises" in GROUPS[group])
+    assert found["account"]["in"] * 2 == sum(found["account"].values())
+    assert (found["account"]["refused"] > 0) == ("model-raises" in GROUPS[group])
 
 
 def test_given_services_are_not_struck(tmp_path, kafka_url, store_url) -> None:

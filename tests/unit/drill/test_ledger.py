@@ -17,7 +17,7 @@ from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.ids import prediction_ids
 from headrace.streams.drill.ledger import Dump, Found, understand
 from headrace.streams.drill.load import Row, make_load
-from headrace.streams.drill.verdict import Tally, breaches, repeated, tally
+from headrace.streams.drill.verdict import Tally, account, breaches, repeated, tally
 
 TOPIC, BATCH_ROWS, BLOCK_ROWS = "telemetry", 100, 50
 TOPICS = ("features", "predictions", "deadletter", "late", "summaries")
@@ -399,3 +399,15 @@ def test_a_refused_event_that_was_served_again_may_be_in_its_window() -> None:
     assert judged() == []
     dump.predictions[1] = dump.predictions[1][3:]
     assert any(line.startswith("summaries: window") for line in judged())
+
+
+def test_every_record_is_accounted_for() -> None:
+    """In is predicted, refused, dead, late and repeated; one that is lost is missing in the sum."""
+    whole, lacking = honest(), refused(honest())
+    del lacking.predictions[2][5]
+
+    for dump, lost in ((whole, 0), (lacking, 1)):
+        found = account(LOAD, understand(LOAD, dump))
+        assert found.pop("in") == len(LOAD.rows)
+        assert sum(found.values()) == len(LOAD.rows) - lost
+        assert found["repeated"] == LOAD.fates()["repeat"]
