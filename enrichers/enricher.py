@@ -56,7 +56,7 @@ class Enricher:
         spec = pipeline.input
         self._decode = Decoder(spec, registry)
         self._lateness_ms = round(spec.allowed_lateness_s * 1000)
-        self._dedupe = spec.id is not None
+        self._dedupe = spec.id is not None or spec.rekey
         self.features = FeatureSet(pipeline.columns(), spec.metric_names, self._lateness_ms)
         self.views = view_slices(self.features.columns)
 
@@ -94,7 +94,8 @@ class Enricher:
             late |= zip(places, events.take(behind).entities, strict=True)
             late, events = dict(sorted(late.items())), events.take(~behind)
         featured = self.features.apply(state.rows, events)
-        delta = EnrichDelta(state, featured.entities.names, featured.rows, ids, watermark)
+        names, places = featured.entities.names, featured.places
+        delta = EnrichDelta(state, names, places, featured.rows, ids, watermark)
         return Enriched(events, featured, decoded.dead, late, repeated, delta)
 
     def _behind(self, state: EnrichState, events: EventBatch) -> NDArray[np.bool_] | None:
@@ -104,7 +105,7 @@ class Enricher:
             return None
         entities = Labels.encode(events.entities)
         order, runs = by_entity(entities.codes, len(entities.names))
-        newest = state.rows.gather(entities.names)["row_time"]
+        newest = state.rows.gather(state.rows.places(entities.names))["row_time"]
         behind = np.empty(len(times), np.bool_)
         behind[order] = behind_own(times[order], runs, newest, self._lateness_ms)
         return behind if behind.any() else None

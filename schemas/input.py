@@ -86,8 +86,9 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         key: ``entity``: the record key must be the entity, else the event is dead
             (`key.missing`, `key.mismatch`); ``any``: not looked at.
         max_skew_s: Event time later than broker time by more than this is dead (`time.future`).
-        allowed_lateness_s: An event older than the partition's newest by more than this goes to
-            the late topic; repeats are recognised over exactly this span.
+        allowed_lateness_s: An event older than the partition's newest (none counted as later than
+            its broker time), or than its own device's newest, by more than this goes to the late
+            topic; repeats are recognised over exactly this span.
         max_event_bytes: A larger record is dead (`record.size`).
     """
 

@@ -48,6 +48,7 @@ def logs(draw: st.DrawFn) -> RecordBatch:
     ids: list[bytes] = []
     logged: list[int] = []
     clock = world.START_MS
+    held = 0
     leads = draw(st.sampled_from([(0, 0, 0, 0), (0, 59_000, 4000, 0)]))
     for number in range(draw(st.integers(1, 30))):
         kind = draw(st.integers(0, 19))
@@ -66,7 +67,8 @@ def logs(draw: st.DrawFn) -> RecordBatch:
             lead = leads[device] if draw(st.integers(0, 3)) else 0
             ids.append(world.event(name, f"d{device}", clock - back + lead, **metrics))
             values.append(ids[-1])
-        logged.append(clock + draw(st.sampled_from([0, 3, 90])))
+        held += draw(st.sampled_from([0, 0, 0, 0, 0, 0, 400_000, 700_000]))
+        logged.append(clock + held + draw(st.sampled_from([0, 3, 90, -700_000])))
     return world.batch(values, draw(st.integers(0, 3)), logged)
 
 
