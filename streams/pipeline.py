@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -219,10 +220,14 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)
     snapshots = open_snapshots(endpoints.snapshots, name, wall_clock)
     store: Store
-    store, _ = await asyncio.gather(
+    connecting = asyncio.gather(
         _patiently("store", lambda: open_store(endpoints.store, name)),
         _patiently("bus", publisher.start),
     )
+    if not await _before(stop, connecting):
+        await publisher.stop()
+        return
+    store, _ = connecting.result()
     if snapshots is not None:
         store = SnapshottingStore(store, snapshots, every_s=endpoints.snapshots.every_s)
     try:
@@ -306,6 +311,21 @@ async def _say_rests(
         await say_rests(Resting(plan.pipeline), running.partitions, plan.resting, publisher)
     except HeadraceError as error:
         transport.fail(error)
+
+
+async def _before(stop: asyncio.Event, connecting: asyncio.Future[Any]) -> bool:
+    """Wait for both services, or to be stopped: one that is gone may never come back."""
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    if connecting.done():
+        return True
+    connecting.cancel()
+    with suppress(asyncio.CancelledError):
+        await connecting
+    return False
 
 
 async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:

@@ -93,11 +93,10 @@ class TransactionalOutlet:
         """
         await self.close()
         producer = AIOKafkaProducer(
-            **self._options,
+            **{**self._options, "retry_backoff_ms": RETRY_MS},
             **SENDING,
             transactional_id=self._id,
             transaction_timeout_ms=int(TRANSACTION_S * 1000),
-            retry_backoff_ms=RETRY_MS,
         )
         try:
             with mapped_errors(f"opening transactions {self._id!r}"):
