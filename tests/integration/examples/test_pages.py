@@ -38,9 +38,9 @@ def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Terminal:
 
 
 def write_events(terminal: Terminal, page: str) -> list[Sent]:
-    """Run the page's `python … > FILE`; what it simulates, which is what the file holds."""
+    """Run the page's `… events … > FILE`; what it simulates, which is what the file holds."""
     lines = [line for block in blocks("sh", page) for line in block.splitlines()]
-    [line] = [line for line in lines if line.startswith("python ")]
+    [line] = [line for line in lines if line.startswith("python examples/training events ")]
     words, _, file = line.partition(" > ")
     called = shlex.split(words)
     (terminal.folder / file).write_text(terminal.output(called), "utf-8")
