@@ -166,10 +166,10 @@ class Summarizer:
     ) -> None:
         keep: slice | NDArray[np.bool_] = slice(None)
         if not in_time.all():
-            missed = len(in_time) - int(in_time.sum())
-            log.warning("%d predictions are in no summary: their window was released", missed)
+            delta.missed = len(in_time) - int(in_time.sum())
+            log.warning("%d predictions are in no summary: their window was released", delta.missed)
             keep = in_time
-            if missed == len(in_time):
+            if delta.missed == len(in_time):
                 return
         groups, entities = rows.groups.codes[keep], rows.entities.codes[keep]
         score, high = rows.score[keep].astype(np.float64), rows.high[keep]
