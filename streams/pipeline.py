@@ -37,7 +37,7 @@ from headrace.streams.source import StageSource
 from headrace.streams.telemetry import observe
 from headrace.streams.transport.publish import KafkaPublisher
 from headrace.streams.transport.stage import StageTransport
-from headrace.streams.transport.transactions import TransactionalOutlet
+from headrace.streams.transport.transactions import Transactions, transactional_id
 
 if TYPE_CHECKING:
     from headrace.serving.scorer import OnnxScorer
@@ -177,14 +177,17 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
         _patiently("store", lambda: open_store(endpoints.store, name)),
         _patiently("bus", publisher.start),
     )
+    transactions: Transactions | None = None
     try:
-        transport = _wire(running, endpoints, options, store, publisher)
+        transport, transactions = _wire(running, endpoints, options, store, publisher)
         stopping = asyncio.create_task(_stop_when(stop, transport))
         try:
             await transport.run()
         finally:
             stopping.cancel()
     finally:
+        if transactions is not None:
+            await transactions.close()
         await publisher.stop()
         await store.close()
         if running.plan.scorer is not None:
@@ -197,14 +200,11 @@ def _wire(
     options: dict[str, Any],
     store: Store,
     publisher: KafkaPublisher,
-) -> StageTransport:
-    """Agent, lanes and transport of one stage, connected."""
+) -> tuple[StageTransport, Transactions | None]:
+    """Agent, lanes and transport of one stage, connected; transactions where its mode has them."""
     plan, delivery = running.plan, running.plan.pipeline.delivery
     once = delivery.mode == "exactly-once"
-
-    def outlet(topic: str, partition: int) -> TransactionalOutlet:
-        return TransactionalOutlet(options, plan.group, topic, partition)
-
+    own_id = transactional_id(plan.group) if once else ""
     runner = StageRunner(
         lambda topic, partition: Lane(ports, topic, partition, fail=transport.fail)
     )
@@ -218,7 +218,9 @@ def _wire(
         handler=runner,
         read_committed=once,
         transactional=once,
+        note=own_id,
     )
+    transactions = Transactions(options, plan.group, own_id, transport) if once else None
     source = StageSource(options, transport, read_committed=once)
     ports = StagePorts(
         agent=plan.agent,
@@ -231,11 +233,11 @@ def _wire(
         counters=running.counters,
         share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
         central=frozenset(t.name for t in plan.topics.all() if t.data == "central"),
-        transactions=outlet if once else None,
+        transactions=transactions.outlet if transactions else None,
     )
     running.transport, running.runner = transport, runner
     observe(running, pipeline=plan.pipeline.name, stage=plan.stage)
-    return transport
+    return transport, transactions
 
 
 async def _stop_when(stop: asyncio.Event, transport: StageTransport) -> None:

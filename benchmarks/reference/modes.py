@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from environments import CLIENTS, prepare
 from latency import latency
 from processes import usage
 from services import kafka, store
 from sides import SIDES, Running, Where
-from telemetry_log import delete, fill, read_scores, wait_for
+from telemetry_log import delete, fill, read_predictions, wait_for
 from throughput import LOOK_S, PATIENCE_S, log_of
 
 MODES = ("at-least-once", "exactly-once")
@@ -38,6 +39,7 @@ QUIET_S = 3.0
 async def main() -> None:
     """Run both modes and print one JSON object."""
     args = arguments()
+    prepare([CLIENTS] if args.rates else [])
     found: dict[str, Any] = {"rounds": {mode: [] for mode in MODES}, "latency": {}}
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
@@ -94,8 +96,8 @@ async def run_mode(
             raise SystemExit(f"{mode}: {error}\n{log_of(Path(folder))}") from None
         finally:
             running.stop()
-    scores = await read_scores(bus, running.output, count, running.partitions)
-    if missing := int(np.isnan(scores).sum()):
+    wrote = await read_predictions(bus, running.output, count, running.partitions)
+    if missing := int(np.isnan(wrote.scores).sum()):
         raise SystemExit(f"{mode} has no prediction of {missing} of {count} events")
     await delete(bus, *SIDES[SIDE].topics(run))
     return result

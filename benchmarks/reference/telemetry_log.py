@@ -148,22 +148,22 @@ async def await_records(bus: str, topic: str, count: int, patience_s: float) -> 
 async def read_predictions(
     bus: str, topic: str, count: int, partitions: int = PARTITIONS
 ) -> Predictions:
-    """Every prediction of a topic of a side that has ended.
+    """Every committed prediction of a topic of a side that has ended.
 
     Raises:
-        SystemExit: an event has no prediction, or the topic has more records than events.
+        SystemExit: the topic has more or fewer records than there are events.
     """
-    consumer = AIOKafkaConsumer(bootstrap_servers=bus, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bus, auto_offset_reset="earliest", isolation_level="read_committed"
+    )
     await consumer.start()
     assigned = [TopicPartition(topic, p) for p in range(partitions)]
     consumer.assign(assigned)
     ends = await consumer.end_offsets(assigned)
-    if (written := sum(ends.values())) != count:
-        await consumer.stop()
-        raise SystemExit(f"{topic} holds {written} predictions of {count} events: repeated or lost")
-    scores, size, sample = np.full(count, np.nan), 0, {}
+    scores, size, written, sample = np.full(count, np.nan), 0, 0, {}
     while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
         for batch in (await consumer.getmany(timeout_ms=200)).values():
+            written += len(batch)
             for record in batch:
                 prediction = orjson.loads(record.value)
                 number = int(prediction["event_id"].rpartition("-")[2])
@@ -172,4 +172,6 @@ async def read_predictions(
                 if number == min(SAMPLE, count - 1):
                     sample = prediction
     await consumer.stop()
+    if written != count:
+        raise SystemExit(f"{topic} holds {written} predictions of {count} events: repeated or lost")
     return Predictions(scores, sample, size / count)
