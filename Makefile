@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos ci bench bench-gate scale profile lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos soak ci bench bench-gate scale profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -31,9 +31,10 @@ demo: $(READY) ## run the whole path on this machine's own telemetry (ARGS="--se
 up: $(READY) ## run a pipeline on the bus and store of your settings (ARGS="hosts --workers 2")
 	.venv/bin/headrace up $(ARGS)
 
-train: $(READY) ## train the model of examples/hosts anew (adds the training packages to .venv)
+train: $(READY) ## train the examples' models anew (ARGS=press one of them; adds packages to .venv)
 	$(PY) -m uv --quiet pip install --python $(PY) --require-hashes -r .ci/requirements-train.txt >&2
-	$(PY) examples/hosts/train.py $(ARGS)
+	set -e; for example in $(or $(ARGS),hosts press wearables shops); do \
+		$(PY) examples/training train $$example; done
 
 check: $(READY) types ## format, lint, types and the rules of the tree
 	.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }

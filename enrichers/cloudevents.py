@@ -59,12 +59,16 @@ class CloudEventsReader:
     def one(self, value: bytes | None, headers: Headers) -> Any:
         """One record as a struct.
 
+        A header without a value counts as absent.
+
         Raises:
             TypeError: no value.
             msgspec.DecodeError, RecursionError, UnicodeDecodeError: not such an event.
         """
         found: dict[str, Any] = {
-            self._fields[name]: text.decode() for name, text in headers if name in self._fields
+            self._fields[name]: text.decode()
+            for name, text in headers
+            if name in self._fields and text is not None
         }
         if self._fields[_PREFIX + VERSION] not in found:
             return self._structured.decode(value)  # type: ignore[arg-type] # None raises

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.enrichers.decode import Decoder
-from headrace.enrichers.features import Featured, FeatureSet
-from headrace.enrichers.late import split_late
+from headrace.enrichers.features import Featured, FeatureSet, by_entity
+from headrace.enrichers.late import behind_own, split_late
 from headrace.enrichers.registry import NO_REGISTRY, Registry
 from headrace.enrichers.state import EnrichDelta, EnrichState, view_slices
 from headrace.schemas.batch import I64, EventBatch, RecordBatch
+from headrace.schemas.block import Labels
 from headrace.schemas.pipeline import Pipeline
 
 
@@ -54,7 +56,7 @@ class Enricher:
         spec = pipeline.input
         self._decode = Decoder(spec, registry)
         self._lateness_ms = round(spec.allowed_lateness_s * 1000)
-        self._dedupe = spec.id is not None
+        self._dedupe = spec.id is not None or spec.rekey
         self.features = FeatureSet(pipeline.columns(), spec.metric_names, self._lateness_ms)
         self.views = view_slices(self.features.columns)
 
@@ -72,23 +74,41 @@ class Enricher:
         decoded = self._decode(records)
         events, rows = decoded.events, decoded.rows
         is_late, before, watermark = split_late(
-            events.event_times_ms, state.watermark, self._lateness_ms
+            events.event_times_ms, events.log_times_ms, state.watermark, self._lateness_ms
         )
         late: dict[int, str] = {}
         if is_late.any():
             marked = np.flatnonzero(is_late).tolist()
             late = {int(rows[place]): events.entities[place] for place in marked}
             events, before = events.take(~is_late), before[~is_late]
-        on_time = len(events)
-        ids = None
+        on_time, ids = len(events), None
         if self._dedupe:
             events = self._without_repeats(state, events, before)
             ids = state.seen.new(
                 events.ids, events.event_times_ms, name=records.first, watermark=watermark
             )
+        repeated = on_time - len(events)
+        behind = self._behind(state, events)
+        if behind is not None:
+            places = np.searchsorted(records.offsets, events.offsets[behind]).tolist()
+            late |= zip(places, events.take(behind).entities, strict=True)
+            late, events = dict(sorted(late.items())), events.take(~behind)
         featured = self.features.apply(state.rows, events)
-        delta = EnrichDelta(state, featured.entities.names, featured.rows, ids, watermark)
-        return Enriched(events, featured, decoded.dead, late, on_time - len(events), delta)
+        names, places = featured.entities.names, featured.places
+        delta = EnrichDelta(state, names, places, featured.rows, ids, watermark)
+        return Enriched(events, featured, decoded.dead, late, repeated, delta)
+
+    def _behind(self, state: EnrichState, events: EventBatch) -> NDArray[np.bool_] | None:
+        """Which events are late by their own device's newest; None where none can be."""
+        times = events.event_times_ms
+        if not len(times) or max(state.newest, times.max()) - self._lateness_ms <= times.min():
+            return None
+        entities = Labels.encode(events.entities)
+        order, runs = by_entity(entities.codes, len(entities.names))
+        newest = state.rows.gather(state.rows.places(entities.names))["row_time"]
+        behind = np.empty(len(times), np.bool_)
+        behind[order] = behind_own(times[order], runs, newest, self._lateness_ms)
+        return behind if behind.any() else None
 
     def _without_repeats(self, state: EnrichState, events: EventBatch, before: I64) -> EventBatch:
         repeats = state.seen.find(events.ids, events.event_times_ms, before)

@@ -25,12 +25,14 @@ class Featured:
         entities: The entity of each event.
         rows: Structured (E,), the row after the batch of each of `entities.names`.
         renewed: int64 (E',), which of them have a newer online row than before.
+        places: int64 (E,), where the state keeps the row of each (`EntityRows.places`).
     """
 
     values: F64
     entities: Labels
     rows: Rows
     renewed: I64
+    places: I64
 
 
 class FeatureSet:
@@ -58,14 +60,16 @@ class FeatureSet:
             events: N events in log order.
 
         Returns:
-            Features and changed rows; hand the rows to `EntityRows.put` to fold them.
+            Features and changed rows; hand them to `EntityRows.put` to fold them.
         """
         entities = Labels.encode(events.entities)
-        rows = state.gather(entities.names)
+        places = state.places(entities.names)
+        rows = state.gather(places)
         if not len(events):
-            return Featured(np.empty((0, len(self.columns))), entities, rows, np.empty(0, np.int64))
+            return Featured(np.empty((0, len(self.columns))), entities, rows, places, places)
         order, runs = by_entity(entities.codes, len(entities.names))
-        frame = Frame(runs, events.event_times_ms[order], events.metrics[order])
+        times, log_times = events.event_times_ms[order], events.log_times_ms[order]
+        frame = Frame(runs, times, log_times, events.metrics[order])
         sorted_values = np.empty((len(order), len(self.columns)))
         with np.errstate(all="ignore"):  # NaN is missing; what overflows is infinite in every cut
             for operator in self._operators:
@@ -73,7 +77,7 @@ class FeatureSet:
         renewed = _renew(rows, frame, sorted_values, events.offsets[order])
         values = np.empty_like(sorted_values)
         values[order] = sorted_values
-        return Featured(values, entities, rows, renewed)
+        return Featured(values, entities, rows, renewed, places)
 
 
 def by_entity(codes: I32, count: int) -> tuple[I64, Runs]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from headrace.enrichers.operators.change import Change
+from headrace.enrichers.operators.clock import ClockError
 from headrace.enrichers.operators.ewma import Ewma
 from headrace.enrichers.operators.extremes import Extremes
 from headrace.enrichers.operators.frame import NEVER, Field, Operator
@@ -21,7 +22,7 @@ from headrace.enrichers.operators.window import Window
 from headrace.enrichers.operators.zscore import Zscore
 from headrace.schemas.views import WINDOW_OPS, Column
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the meaning of a stored row changes without its fields changing."""
 
 ENTITY_OVERHEAD_BYTES = 200
@@ -52,6 +53,8 @@ def operators_of(columns: Sequence[Column], lateness_ms: int) -> list[Operator]:
         found.append(Zscore(*_places_and_metrics(chosen), weights, waits))
     if "since_last" in of:
         found.append(SinceLast([place for place, _ in of["since_last"]]))
+    if "clock_error" in of:
+        found.append(ClockError([place for place, _ in of["clock_error"]]))
     return [*found, *_windows(of, lateness_ms)]
 
 

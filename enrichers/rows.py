@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -41,17 +42,29 @@ class EntityRows:
         """Structured (E,), every row; a view."""
         return self._words[: len(self)].view(self._layout.dtype)[:, 0]
 
-    def gather(self, entities: Sequence[str]) -> Rows:
-        """A copy of the rows of these entities; blank for those not known yet.
+    def places(self, entities: Sequence[str]) -> I64:
+        """Where the rows of these entities are; -1 for those not known yet.
+
+        Of a million entities each look-up misses the processor's caches, at about 1 µs: a batch
+        asks once, and hands the answer to `gather` and `put`.
 
         Args:
             entities: E distinct entities.
 
         Returns:
+            int64 (E,), right until `load`.
+        """
+        return np.fromiter(map(self._index.get, entities, repeat(-1)), np.int64, len(entities))
+
+    def gather(self, places: I64) -> Rows:
+        """A copy of the rows at these places; blank for those not known yet.
+
+        Args:
+            places: int64 (E,), of `places`.
+
+        Returns:
             Structured (E,).
         """
-        get = self._index.get
-        places = np.array([get(entity, -1) for entity in entities], np.int64)
         known = places >= 0
         if known.all():
             words = self._words[places]
@@ -60,18 +73,22 @@ class EntityRows:
             words[known] = self._words[places[known]]
         return words.view(self._layout.dtype)[:, 0]
 
-    def put(self, entities: Sequence[str], rows: Rows) -> None:
+    def put(self, entities: Sequence[str], places: I64, rows: Rows) -> None:
         """Write rows back, adding the entities that are new.
 
         Args:
             entities: E distinct entities.
+            places: int64 (E,), of `places`.
             rows: Structured (E,), contiguous.
         """
-        index = self._index
-        for entity in entities:
-            index.setdefault(entity, len(index))
-        self._reserve(len(index))
-        places = np.fromiter(map(index.__getitem__, entities), np.int64, len(entities))
+        index, new = self._index, np.flatnonzero(places < 0)
+        if len(new):
+            names = [entities[at] for at in new.tolist()]
+            for entity in names:
+                index.setdefault(entity, len(index))
+            places = places.copy()
+            places[new] = [index[entity] for entity in names]
+            self._reserve(len(index))
         self._words[places] = _words(rows)
 
     def dump(self) -> Iterator[tuple[str, bytes]]:

@@ -10,6 +10,7 @@ import numpy as np
 from headrace.enrichers.dedupe import BYTES_PER_ID, PREFIX, NewIds, SeenIds
 from headrace.enrichers.late import BEGINNING
 from headrace.enrichers.layout import Layout
+from headrace.enrichers.operators.clock import clock_classes
 from headrace.enrichers.operators.frame import NEVER, Rows
 from headrace.enrichers.rows import EntityRows, row_bytes
 from headrace.schemas.batch import I64
@@ -36,6 +37,8 @@ class EnrichState:
         self.rows = EntityRows(layout)
         self.seen = SeenIds(lateness_ms)
         self.watermark = BEGINNING
+        self.newest = BEGINNING
+        """Largest event time of any entity's row: above the watermark where a clock is ahead."""
         self._views = views
         self._entity_bytes = layout.bytes_per_entity
 
@@ -46,6 +49,10 @@ class EnrichState:
         See `Layout.bytes_per_entity` and `dedupe.BYTES_PER_ID` for what one of each takes.
         """
         return len(self.rows) * self._entity_bytes + len(self.seen) * BYTES_PER_ID
+
+    def clocks(self) -> dict[str, int]:
+        """Devices by how their clocks differ; empty where no `clock_error` is computed."""
+        return clock_classes(self.rows.all())
 
     def load(self, fields: Fields) -> None:
         """Become what `dump` once gave, in any order of fields.
@@ -65,6 +72,7 @@ class EnrichState:
                 self.watermark = int.from_bytes(content, "little", signed=True)
         self.rows.load(rows)
         self.seen.load(ids)
+        self.newest = int(self.rows.all()["row_time"].max(initial=BEGINNING))
 
     def dump(self) -> Iterator[tuple[bytes, bytes]]:
         """The whole state as checkpoint fields."""
@@ -116,6 +124,7 @@ class EnrichDelta:
     Attributes:
         state: The state it was made from.
         entities: Touched entities.
+        places: int64 (E,), where the state keeps their rows.
         rows: Structured (E,), their rows after the batch.
         ids: Ids to remember; None where the input has no ids.
         watermark: After the batch.
@@ -123,9 +132,16 @@ class EnrichDelta:
 
     state: EnrichState
     entities: Sequence[str]
+    places: I64
     rows: Rows
     ids: NewIds | None
     watermark: int
+
+    @classmethod
+    def nothing(cls, state: EnrichState) -> EnrichDelta:
+        """A delta that changes nothing."""
+        places = state.rows.places(())
+        return cls(state, (), places, state.rows.gather(places), None, state.watermark)
 
     def changed(self) -> Iterator[tuple[bytes, bytes]]:
         """Checkpoint fields to set."""
@@ -133,8 +149,8 @@ class EnrichDelta:
             yield _WATERMARK, _int64(self.watermark)
         if self.ids is not None:
             yield from self.state.seen.changed(self.ids)
-        for entity, content in zip(self.entities, row_bytes(self.rows), strict=True):
-            yield _ROW + entity.encode(), content
+        names = map(_ROW.__add__, map(str.encode, self.entities))
+        yield from zip(names, row_bytes(self.rows), strict=True)
 
     def dropped(self) -> list[bytes]:
         """Checkpoint fields to remove."""
@@ -142,7 +158,8 @@ class EnrichDelta:
 
     def fold(self) -> None:
         """Apply it to the state it was made from, after the batch's last durable step."""
-        self.state.rows.put(self.entities, self.rows)
+        self.state.rows.put(self.entities, self.places, self.rows)
+        self.state.newest = int(self.rows["row_time"].max(initial=self.state.newest))
         if self.ids is not None:
             self.state.seen.fold(self.ids)
         self.state.watermark = self.watermark

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.feature_store.pieces import FIELDS_PER_PIECE, pieces
 from headrace.feature_store.redis_store import Argument
 from headrace.feature_store.scripts import (
     CHECKPOINT_APPEND,
@@ -27,10 +28,6 @@ from headrace.schemas.errors import StoreUnavailableError
 from headrace.schemas.protocols import CheckpointMeta, Fields, Snapshot, WriteOutcome
 
 _log = logging.getLogger(__name__)
-
-FIELDS_PER_CALL = 1000
-BYTES_PER_CALL = 256 << 10
-"""Bounds of one piece of a partition written or read whole: under 2 ms of the server's time."""
 
 _READ_TRIES = 5
 
@@ -102,7 +99,7 @@ class RedisCheckpointStore:
             return WriteOutcome.NOT_OWNER
         last: list[Argument] = [claim, number, meta.position, msgspec.msgpack.encode(meta)]
         steps: Iterator[tuple[Script, list[Argument]]] = itertools.chain(
-            ((CHECKPOINT_APPEND, [claim, number, *piece]) for piece in _pieces(fields)),
+            ((CHECKPOINT_APPEND, [claim, number, *piece]) for piece in pieces(fields)),
             [(CHECKPOINT_SWITCH, last)],
         )
         for script, arguments in steps:
@@ -145,12 +142,12 @@ class RedisCheckpointStore:
         return head
 
     async def _state(self, state: bytes, count: int) -> dict[bytes, bytes]:
-        if count <= FIELDS_PER_CALL:
+        if count <= FIELDS_PER_PIECE:
             return _pairs((await self._wire.ask([(b"HGETALL", state)]))[0])
         fields: dict[bytes, bytes] = {}
         cursor: bytes = b"0"
         while True:
-            command = (b"HSCAN", state, cursor, b"COUNT", FIELDS_PER_CALL)
+            command = (b"HSCAN", state, cursor, b"COUNT", FIELDS_PER_PIECE)
             cursor, flat = (await self._wire.ask([command]))[0]
             fields.update(_pairs(flat))
             if cursor == b"0":
@@ -184,18 +181,3 @@ class RedisCheckpointStore:
 
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _pieces(fields: Fields) -> Iterator[list[bytes]]:
-    """Names and values in turn, cut at the bounds of one call."""
-    piece: list[bytes] = []
-    size = 0
-    for name, value in fields:
-        length = len(name) + len(value)
-        if piece and (size + length > BYTES_PER_CALL or len(piece) >= 2 * FIELDS_PER_CALL):
-            yield piece
-            piece, size = [], 0
-        piece += (name, value)
-        size += length
-    if piece:
-        yield piece

@@ -36,6 +36,8 @@ class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
         tombstone: `1` where the original record had no value.
         original_bytes: Size of a value over 1 MiB, of which the first 64 KiB are kept.
         original_digest: BLAKE2b-128 digest of such a value, hex.
+        original_key_bytes: Size of a key over 64 KiB, of which the first 64 KiB are kept.
+        original_headers_bytes: Size of headers over 1 MiB, of which none are kept.
     """
 
     code: str
@@ -49,6 +51,8 @@ class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
     tombstone: Literal["1"] | None = None
     original_bytes: Annotated[str, Meta(pattern=r"^\d+$")] | None = None
     original_digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")] | None = None
+    original_key_bytes: Annotated[str, Meta(pattern=r"^\d+$")] | None = None
+    original_headers_bytes: Annotated[str, Meta(pattern=r"^\d+$")] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,11 @@ MESSAGES: dict[str, Message] = {
     ),
     "late": Message(
         "send",
-        "An event that came too late for its window: its original bytes.",
+        "An event that came too late for its window: its original bytes, and where it was in the "
+        "headers.",
         content_type=BINARY,
         key="Id of the device, UTF-8.",
+        headers=DeadLetterHeaders,
     ),
     "features": Message(
         "send",

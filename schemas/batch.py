@@ -14,7 +14,8 @@ from headrace.schemas.errors import Source
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+"""A record's headers in order: names may come again, and a value may be absent."""
 
 
 @dataclass(slots=True)

@@ -58,6 +58,9 @@ class Labels:
 class FeatureBlock:
     """Features of N events of one source partition, in log order.
 
+    A block of no rows says that ENRICH has read its partition to the end and nothing came for a
+    while: its own broker time is what a reader learns, so that windows close on an idle stream.
+
     Attributes:
         pipeline: Pipeline name.
         pipeline_digest: Digest of the pipeline file.

@@ -17,6 +17,12 @@ from headrace.schemas.errors import Source
 KEPT_BYTES = 64 << 10
 LIMIT_BYTES = 1 << 20
 
+TOO_LATE = "time.late"
+"""Code on a late event, which has the headers of a dead letter on a topic of its own."""
+
+CUTS = ("original_bytes", "original_key_bytes", "original_headers_bytes")
+"""Headers of a dead letter that is not the whole record."""
+
 REDRIVE, REDRIVEN = "redrive", "redriven"
 """Stage and code of a mark: its `source` is a dead letter that was redriven."""
 
@@ -77,6 +83,29 @@ def deadletter_value(value: bytes | None) -> tuple[bytes, Headers]:
     ]
 
 
+def kept_key(key: bytes | None) -> tuple[bytes | None, Headers]:
+    """The key a dead letter keeps, its first 64 KiB, and a header that says what was cut."""
+    if key is None or len(key) <= KEPT_BYTES:
+        return key, ()
+    return key[:KEPT_BYTES], [("original_key_bytes", str(len(key)).encode())]
+
+
+def kept_headers(headers: Headers) -> tuple[Headers, Headers]:
+    """The headers of the record that a dead letter keeps, and one that says what was cut.
+
+    All of them up to 1 MiB, else none: compressed on the wire, a record may be any number of times
+    larger than the topic takes when it is written again.
+
+    Example:
+        >>> kept_headers([("a", b"1")])
+        ([('a', b'1')], ())
+    """
+    size = sum(len(name) + len(value or b"") for name, value in headers)
+    if size <= LIMIT_BYTES:
+        return headers, ()
+    return (), [("original_headers_bytes", str(size).encode())]
+
+
 def parse_source(text: str) -> Source:
     """Coordinates from their text.
 
@@ -104,7 +133,7 @@ def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
     """
     starts = [place for place, (name, _) in enumerate(headers) if name == "code"]
     start = starts[-1] if starts else len(headers)
-    return headers[:start], dict(headers[start:])
+    return headers[:start], {name: value or b"" for name, value in headers[start:]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +172,7 @@ def tried(headers: Headers, log_time_ms: int) -> Tried:
     return Tried(int(attempt), int(first_seen))
 
 
-def redrive_headers(original: Headers, at: Source, again: Tried) -> list[tuple[str, bytes]]:
+def redrive_headers(original: Headers, at: Source, again: Tried) -> Headers:
     """Headers of a record that is tried again: its own, and three of ours.
 
     Args:

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Positive = Annotated[float, Meta(gt=0)]
+Span = Annotated[float, Meta(gt=0, le=1e10)]
+"""Seconds, up to three centuries: a span that is added to any time an event may have."""
 Path = Annotated[str, Meta(min_length=1, max_length=200)]
 OptionalPath = Annotated[str, Meta(max_length=200)] | None
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -85,8 +86,9 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         key: ``entity``: the record key must be the entity, else the event is dead
             (`key.missing`, `key.mismatch`); ``any``: not looked at.
         max_skew_s: Event time later than broker time by more than this is dead (`time.future`).
-        allowed_lateness_s: An event older than the partition's newest by more than this goes to
-            the late topic; repeats are recognised over exactly this span.
+        allowed_lateness_s: An event older than the partition's newest (none counted as later than
+            its broker time), or than its own device's newest, by more than this goes to the late
+            topic; repeats are recognised over exactly this span.
         max_event_bytes: A larger record is dead (`record.size`).
     """
 
@@ -102,8 +104,8 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     personal: tuple[str, ...] = ()
     entity_personal: bool = False
     key: Literal["entity", "any"] = "any"
-    max_skew_s: Positive = 60.0
-    allowed_lateness_s: Positive = 30.0
+    max_skew_s: Span = 60.0
+    allowed_lateness_s: Span = 30.0
     max_event_bytes: Annotated[int, Meta(gt=0, le=1 << 20)] = 1 << 20
 
     def __post_init__(self) -> None:

@@ -98,6 +98,8 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         top: How many of the most anomalous devices are named; always 0 where the entity key is
             personal.
         min_group: A group of fewer devices is suppressed: only its count of rows is released.
+        idle_s: A partition without events for this long, by the broker's time, has its windows
+            released as if event time had gone on; longer than devices are silent in good order.
     """
 
     window_s: Seconds = 10.0
@@ -105,6 +107,7 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     metrics: tuple[Name, ...] = ()
     top: Annotated[int, Meta(ge=0, le=100)] = 5
     min_group: Count = 1
+    idle_s: Seconds = 60.0
 
 
 class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

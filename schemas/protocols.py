@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -105,6 +105,7 @@ class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
         numerics: Numerics fingerprint.
         epoch: How many logs of this name the state has seen, from 0.
         last: The last record below `position`, None while there is none.
+        rebuilt: The state comes from a truncated history.
     """
 
     position: int
@@ -114,6 +115,7 @@ class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
     numerics: str
     epoch: int
     last: LastRecord | None
+    rebuilt: bool = False
 
 
 class WriteOutcome(enum.Enum):
@@ -166,6 +168,40 @@ class CheckpointStore(Protocol):
         self, key: str, *, claim: int, meta: CheckpointMeta, fields: Fields
     ) -> WriteOutcome:
         """Write the partition whole, in chunks, then switch to it at once. Never ROLLED_BACK."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of a `SnapshotPlace`: its name and its length in bytes."""
+
+    name: str
+    size: int
+
+
+class SnapshotPlace(Protocol):
+    """Where snapshots are kept: whole objects by name, ``/`` between the parts of a name.
+
+    Calls block; they are made on a thread, off the event loop. Each raises StoreUnavailableError
+    (retryable) or StoreRefusedError (fatal) where the place is away or does not let us in.
+    """
+
+    place: str
+    """What it is called in messages; never a credential."""
+
+    def put(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Write an object whole or not at all, durably; one of that name is replaced.
+
+        An error that `pieces` raises comes through, and nothing is written.
+        """
+
+    def get(self, name: str) -> Iterator[bytes]:
+        """The object in pieces of any size; none at all where there is no such object."""
+
+    def objects(self, prefix: str) -> list[StoredObject]:
+        """Every object whose name begins with `prefix`, which ends at a ``/``; in any order."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; that it is gone already is no error."""
 
 
 class Delta(Protocol):

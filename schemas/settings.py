@@ -146,6 +146,27 @@ class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         return host.strip("[]") or "127.0.0.1", int(port)
 
 
+class SnapshotSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Copies of checkpoints that outlive the store.
+
+    Attributes:
+        url: Where they are kept: a folder, or ``s3://bucket/prefix`` (also ``gs://``, ``az://``),
+            which needs the ``snapshots`` extra and takes credentials, region and endpoint from
+            the environment as that service's own tools do. None keeps none.
+        every_s: Seconds between two snapshots of one partition of a stage. How far back a lost
+            store makes it read: telemetry must be kept for longer.
+        keep: Most snapshots of one partition of a stage.
+        keep_s: Longest time one is kept, seconds; the newest stays.
+        keep_bytes: Most bytes of one partition of a stage; the newest stays.
+    """
+
+    url: str | None = None
+    every_s: Seconds = 300.0
+    keep: Positive = 5
+    keep_s: Seconds = 7 * 86_400.0
+    keep_bytes: Positive = 1 << 30
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole tree.
 
@@ -154,12 +175,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         store: The online store.
         worker: Limits of one worker process.
         health: The health endpoints of `headrace up`.
+        snapshots: Copies of checkpoints that outlive the store.
     """
 
     bus: BusSettings = BusSettings()
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
     health: HealthSettings = HealthSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
 
 
 def load_settings(file: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -193,8 +216,9 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "store": StoreSettings,
     "worker": WorkerSettings,
     "health": HealthSettings,
+    "snapshots": SnapshotSettings,
 }
-MAIN_FIELD = {"bus": "url", "store": "url", "health": "address"}
+MAIN_FIELD = {"bus": "url", "store": "url", "health": "address", "snapshots": "url"}
 """The field that ``HEADRACE_<SECTION>`` alone sets."""
 
 # Read elsewhere, and no part of the tree.

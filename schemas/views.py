@@ -10,14 +10,14 @@ import msgspec
 from msgspec import Meta
 
 Op = Literal[
-    "raw", "delta", "rate", "ewma", "zscore", "since_last",
+    "raw", "delta", "rate", "ewma", "zscore", "since_last", "clock_error",
     "count", "sum", "mean", "std", "min", "max",
 ]  # fmt: skip
 
 WINDOW_OPS = frozenset({"count", "sum", "mean", "std", "min", "max"})
 """Operators over a sliding event-time window; they need `window_s`."""
 
-PLAIN_OPS = frozenset({"since_last", "count"})
+PLAIN_OPS = frozenset({"since_last", "clock_error", "count"})
 """Operators over the events themselves, with no metric."""
 
 
@@ -27,9 +27,12 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     Attributes:
         op: ``raw`` the value; ``delta`` minus the one before; ``rate`` delta per second; ``ewma``;
             ``zscore`` distance from the entity's own exponentially weighted history, in standard
-            deviations; ``since_last`` seconds since the entity's event before; ``count``, ``sum``,
-            ``mean``, ``std``, ``min``, ``max`` over a sliding event-time window.
-        metrics: Names; ``*`` stands for all. Empty for ``since_last`` and ``count``.
+            deviations; ``since_last`` seconds since the entity's event before; ``clock_error``
+            seconds by which the device's clock is behind the broker's, negative where ahead, told
+            from the events of the last 10 to 20 minutes; ``count``, ``sum``, ``mean``, ``std``,
+            ``min``, ``max`` over a sliding event-time window.
+        metrics: Names; ``*`` stands for all. Empty for ``since_last``, ``clock_error`` and
+            ``count``.
         window_s: Length of the window, seconds.
         tile_s: The window moves in steps of this; default a tenth of the window.
         alpha: Weight of the newest value in ``ewma`` and ``zscore``, 0 to 1.

@@ -1,4 +1,4 @@
-"""A pipeline running on this machine: services, topics, positions, workers; all or nothing."""
+"""One pipeline running on this machine: topics, positions, workers, health; all or nothing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
+from headrace.streams.backing import Backing
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
 from headrace.streams.jobs import Endpoints, Status
-from headrace.streams.local.services import (
-    RunningBus,
-    RunningStore,
-    bus_kind,
-    open_bus,
-    open_store,
-)
+from headrace.streams.local.services import bus_kind
 from headrace.streams.modes import check_mode, check_transactions
 from headrace.streams.positions import check_store, settle_positions
 from headrace.streams.supervisor import Supervisor
@@ -41,6 +36,9 @@ class Site:
         workers: Processes of each stage.
         start: Where partitions begin that were never read, instead of the file's.
         on_status: Told of every worker's status.
+        backing: Bus and store that other pipelines use too, and that outlive this one; None opens
+            its own, which end with it.
+        prefix: Put before the workers' names, to tell pipelines apart.
     """
 
     def __init__(
@@ -53,6 +51,8 @@ class Site:
         workers: int = 1,
         start: str | None = None,
         on_status: Callable[[Status], None] | None = None,
+        backing: Backing | None = None,
+        prefix: str = "",
     ) -> None:
         if workers > 1 and bus_kind(settings) == "embedded":
             raise SettingsError(
@@ -64,15 +64,22 @@ class Site:
         self._settings = settings
         self._stages = tuple(stages)
         self._start = start
-        self.supervisor = Supervisor(file, stages, workers=workers, on_status=on_status)
+        self.backing = backing or Backing(settings)
+        self._owns_backing = backing is None
+        self.supervisor = Supervisor(
+            file, stages, workers=workers, on_status=on_status, prefix=prefix
+        )
         limits = Limits(
             stuck_after_s=pipeline.delivery.stuck_after_s,
             stuck_restart_s=pipeline.delivery.stuck_restart_s,
         )
         self.health = SiteHealth(self.supervisor, limits, pipeline.name)
         self._watching: asyncio.Task[None] | None = None
-        self.bus: RunningBus | None = None
-        self.store: RunningStore | None = None
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self._pipeline.name
 
     async def start(self) -> Endpoints:
         """Bring everything up; workers import and check their model while services start.
@@ -107,8 +114,9 @@ class Site:
         Raises:
             FatalError: one line.
         """
-        services = [service for service in (self.bus, self.store) if service is not None]
-        watches = [self.supervisor.failed(), *(service.watch() for service in services)]
+        watches = [self.supervisor.failed()]
+        if self._owns_backing:
+            watches.append(self.backing.watch())
         tasks = [asyncio.create_task(watch) for watch in watches]
         # It never ends by itself, unless with an error that must not go unseen.
         watching = [self._watching] if self._watching is not None else []
@@ -121,25 +129,16 @@ class Site:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Stop workers, then bus and store; safe at any time, also half-started."""
+        """Stop workers, then bus and store of our own; safe at any time, also half-started."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await self.supervisor.stop()
-        for service in (self.bus, self.store):
-            if service is not None:
-                await service.stop()
+        if self._owns_backing:
+            await self.backing.stop()
 
     async def _services(self) -> Endpoints:
-        async def bus() -> RunningBus:
-            self.bus = await open_bus(self._settings)
-            return self.bus
-
-        async def store() -> RunningStore:
-            self.store = await open_store(self._settings)
-            return self.store
-
-        running_bus, running_store = await asyncio.gather(bus(), store())
+        running_bus, running_store = await self.backing.open()
         if running_store.kind == "remote":
             await check_store(running_store.settings, self._pipeline.name)
         await check_transactions(self._pipeline, running_bus.options)
@@ -149,6 +148,7 @@ class Site:
             bus=running_bus.settings,
             store=running_store.settings,
             embedded=running_bus.kind == "embedded",
+            snapshots=self._settings.snapshots,
         )
         await settle_positions(
             self._pipeline,

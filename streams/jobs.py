@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.schemas.settings import BusSettings, StoreSettings
+from headrace.schemas.settings import BusSettings, SnapshotSettings, StoreSettings
 
 STAGES = ("enrich", "serve")
 """Stages in the order of the data path; SUMMARIZE runs and is checkpointed inside SERVE."""
@@ -17,11 +17,13 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
         bus: The bus, with a real URL.
         store: The store, with a real URL.
         embedded: The bus is the embedded one: short sessions, no idempotent producer.
+        snapshots: Where copies of checkpoints are kept.
     """
 
     bus: BusSettings
     store: StoreSettings
     embedded: bool
+    snapshots: SnapshotSettings = SnapshotSettings()
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,6 +49,30 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     step_s: float = 0.0
 
 
+class StateFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What ENRICH remembers of its devices, all partitions of a worker together.
+
+    Attributes:
+        entities: Devices.
+        bytes: Memory of their rows and of the event ids it knows, bytes, estimated.
+        clocks: Devices by their clocks: ``ahead``, ``right``, ``behind``; empty where no feature
+            `clock_error` looks at them.
+    """
+
+    entities: int = 0
+    bytes: int = 0
+    clocks: dict[str, int] = {}
+
+    def __add__(self, other: StateFacts) -> StateFacts:
+        """Of both together."""
+        names = self.clocks | other.clocks
+        return StateFacts(
+            entities=self.entities + other.entities,
+            bytes=self.bytes + other.bytes,
+            clocks={n: self.clocks.get(n, 0) + other.clocks.get(n, 0) for n in names},
+        )
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's totals and where it is, one line on standard output every half second.
 
@@ -63,6 +89,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         upstream_bytes: Bytes of summaries published.
         rss_mb: Resident memory, MiB.
         cpu_s: CPU time used, seconds.
+        held_bytes: Bytes on the wire of what was fetched and is not finished.
+        held_limit_bytes: Their bound; 0 before the stage has joined its group.
+        state: What it remembers of its devices; None for a stage that remembers none.
         cache: Share of rows the cache answered, None while it is off.
         topic: Its source topic.
         partitions: Each partition of its share.
@@ -81,6 +110,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     upstream_bytes: int = 0
     rss_mb: float = 0.0
     cpu_s: float = 0.0
+    held_bytes: int = 0
+    held_limit_bytes: int = 0
+    state: StateFacts | None = None
     cache: float | None = None
     topic: str = ""
     partitions: tuple[PartitionStatus, ...] = ()

@@ -18,12 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.feature_store.open import open_store
+from headrace.feature_store.snapshot_places import open_snapshots
+from headrace.feature_store.snapshots import Snapshots
+from headrace.feature_store.snapshotting import SnapshottingStore
 from headrace.feature_store.store import Store
+from headrace.schemas.errors import HeadraceError
 from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.pipeline import Pipeline
-from headrace.schemas.protocols import Agent
+from headrace.schemas.protocols import Agent, Output, PartitionState
 from headrace.schemas.topics import PipelineTopics, topics_of
 from headrace.streams.bus.options import client_options
+from headrace.streams.client.clock import wall_clock
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ports import StagePorts
@@ -31,8 +36,9 @@ from headrace.streams.delivery.retry import retried
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.health.readings import partition_statuses
-from headrace.streams.jobs import Endpoints, PartitionStatus
+from headrace.streams.jobs import Endpoints, PartitionStatus, StateFacts
 from headrace.streams.modes import check_mode
+from headrace.streams.resting import Resting, say_rests
 from headrace.streams.source import StageSource
 from headrace.streams.telemetry import observe
 from headrace.streams.transport.publish import KafkaPublisher
@@ -67,6 +73,8 @@ class StagePlan:
         source: Topic it reads.
         agent: Its logic; a serving agent's model has passed its checks.
         scorer: The serving agent's scorer, None for other stages.
+        resting: What ENRICH publishes of a partition that rests, None for other stages.
+        facts: What ENRICH remembers in one partition's state, None for other stages.
     """
 
     stage: str
@@ -75,6 +83,8 @@ class StagePlan:
     source: str
     agent: Agent
     scorer: OnnxScorer | None = None
+    resting: Callable[[int], Output] | None = None
+    facts: Callable[[PartitionState], StateFacts] | None = None
 
     @property
     def group(self) -> str:
@@ -99,8 +109,16 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
     if stage == "enrich":
         from headrace.streams.agents.enrich import enrich_agent
 
-        agent: Agent = enrich_agent(pipeline, topics, folder, numerics_fingerprint())
-        return StagePlan(stage, pipeline, topics, topics.telemetry.name, agent)
+        enrich = enrich_agent(pipeline, topics, folder, numerics_fingerprint())
+        return StagePlan(
+            stage,
+            pipeline,
+            topics,
+            topics.telemetry.name,
+            enrich,
+            resting=enrich.resting,
+            facts=enrich.facts,
+        )
     from headrace.serving.scorer import load_scorer
     from headrace.streams.agents.serve import ServeAgent
 
@@ -117,6 +135,7 @@ class RunningStage:
     counters: Counters = field(default_factory=Counters)
     transport: StageTransport | None = None
     runner: StageRunner | None = None
+    _facts: dict[int, StateFacts] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -140,6 +159,24 @@ class RunningStage:
     def in_flight(self) -> dict[int, int]:
         """Batches taken and not yet durable, by partition."""
         return _by_partition(self.transport.in_flight if self.transport else {})
+
+    def held(self) -> tuple[int, int]:
+        """Bytes on the wire of what was fetched and is not finished, and their bound."""
+        if self.transport is None:
+            return 0, 0
+        return self.transport.held_bytes, self.transport.held_limit_bytes
+
+    def state(self) -> StateFacts | None:
+        """What the stage remembers of its devices, None where it remembers none."""
+        if self.plan.facts is None:
+            return None
+        known, self._facts = self._facts, {}
+        for lane in self.runner.lanes if self.runner else ():
+            if lane.owned is not None:
+                self._facts[lane.partition] = self.plan.facts(lane.owned.state)
+            elif lane.partition in known:  # a batch is in work: as it was before
+                self._facts[lane.partition] = known[lane.partition]
+        return sum(self._facts.values(), StateFacts())
 
     def partitions(self) -> tuple[PartitionStatus, ...]:
         """Each partition of our share: position, lag, and what its lane has in hand."""
@@ -173,18 +210,24 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     check_mode(running.plan.pipeline, embedded=endpoints.embedded)
     options = client_options(endpoints.bus)
     publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)
+    snapshots = open_snapshots(endpoints.snapshots, name, wall_clock)
+    store: Store
     store, _ = await asyncio.gather(
         _patiently("store", lambda: open_store(endpoints.store, name)),
         _patiently("bus", publisher.start),
     )
+    if snapshots is not None:
+        store = SnapshottingStore(store, snapshots, every_s=endpoints.snapshots.every_s)
     transactions: Transactions | None = None
     try:
-        transport, transactions = _wire(running, endpoints, options, store, publisher)
-        stopping = asyncio.create_task(_stop_when(stop, transport))
+        transport, transactions = _wire(running, endpoints, options, store, publisher, snapshots)
+        beside = [asyncio.create_task(_stop_when(stop, transport))]
+        beside += [asyncio.create_task(_say_rests(running, publisher, transport))]
         try:
             await transport.run()
         finally:
-            stopping.cancel()
+            for task in beside:
+                task.cancel()
     finally:
         if transactions is not None:
             await transactions.close()
@@ -200,6 +243,7 @@ def _wire(
     options: dict[str, Any],
     store: Store,
     publisher: KafkaPublisher,
+    snapshots: Snapshots | None,
 ) -> tuple[StageTransport, Transactions | None]:
     """Agent, lanes and transport of one stage, connected; transactions where its mode has them."""
     plan, delivery = running.plan, running.plan.pipeline.delivery
@@ -234,6 +278,7 @@ def _wire(
         share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
         central=frozenset(t.name for t in plan.topics.all() if t.data == "central"),
         transactions=transactions.outlet if transactions else None,
+        snapshots=snapshots,
     )
     running.transport, running.runner = transport, runner
     observe(running, pipeline=plan.pipeline.name, stage=plan.stage)
@@ -243,6 +288,19 @@ def _wire(
 async def _stop_when(stop: asyncio.Event, transport: StageTransport) -> None:
     await stop.wait()
     await transport.stop()
+
+
+async def _say_rests(
+    running: RunningStage, publisher: KafkaPublisher, transport: StageTransport
+) -> None:
+    """A task boundary: what ends it ends the stage."""
+    plan = running.plan
+    if plan.resting is None:
+        return
+    try:
+        await say_rests(Resting(plan.pipeline), running.partitions, plan.resting, publisher)
+    except HeadraceError as error:
+        transport.fail(error)
 
 
 async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:

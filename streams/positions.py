@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from headrace.schemas.errors import PipelineFileError, StateError
 from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.protocols import CheckpointMeta
 from headrace.schemas.settings import StoreSettings
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.bus.groups import first_positions
-from headrace.streams.bus.reads import Start, log_ranges
+from headrace.streams.bus.reads import Start, last_record, log_range, log_ranges
+
+log = logging.getLogger("headrace.delivery")
 
 
 async def settle_positions(
@@ -26,8 +30,9 @@ async def settle_positions(
 ) -> None:
     """Commit a first offset for every partition that a stage's group never read.
 
-    A partition with a checkpoint begins at its position. Without one, ENRICH begins where the
-    file or `start` says, and SERVE at the first block there is.
+    A partition with a checkpoint begins at its position, or, where that is of another log under
+    the same name, at the log's start. Without one, ENRICH begins where the file or `start` says,
+    and SERVE at the first block there is.
 
     Args:
         pipeline: The pipeline.
@@ -52,7 +57,7 @@ async def settle_positions(
         source, output, where = begin[stage]
 
         async def known(new: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-            found = await _checkpoints(pipeline.name, stage, store, new)
+            found = await _checkpoints(pipeline.name, stage, store, options, new)
             if start is None:
                 ends = await log_ranges(options, output.name)
                 _refuse_amnesia(stage, [tp for tp in new if tp not in found], ends)
@@ -70,9 +75,13 @@ async def settle_positions(
 
 
 async def _checkpoints(
-    pipeline: str, stage: str, settings: StoreSettings | None, new: list[tuple[str, int]]
+    pipeline: str,
+    stage: str,
+    settings: StoreSettings | None,
+    options: dict[str, Any],
+    new: list[tuple[str, int]],
 ) -> dict[tuple[str, int], int]:
-    """Checkpointed positions of these partitions, where there are any."""
+    """Where these partitions go on by their checkpoints, where there are any."""
     if settings is None:
         return {}
     # Loaded only here: a first start on a new bus does not need the store's client.
@@ -80,10 +89,33 @@ async def _checkpoints(
 
     store = await open_store(settings, pipeline)
     try:
-        held = {tp: await store.held(f"{stage}/{tp[0]}/{tp[1]}") for tp in new}
+        held = {tp: await store.read(f"{stage}/{tp[0]}/{tp[1]}") for tp in new}
     finally:
         await store.close()
-    return {tp: position for tp, (_, position) in held.items() if position is not None}
+    metas = {tp: found.meta for tp, found in held.items() if found is not None}
+    return {tp: await _position(options, *tp, meta) for tp, meta in metas.items()}
+
+
+async def _position(
+    options: dict[str, Any], topic: str, partition: int, meta: CheckpointMeta
+) -> int:
+    """Where a checkpoint says to go on; the log's start where it is of another log.
+
+    The bus forgets a group's offsets of a topic that is deleted, the store does not.
+    """
+    begin, end = await log_range(options, topic, partition)
+    last = meta.last
+    same = meta.position <= end and (
+        last is None
+        or last.offset < begin
+        or last == await last_record(options, topic, partition, last.offset)
+    )
+    if not same:
+        log.warning(
+            "%s[%d] is another log than its checkpoint's: it is read from its start",
+            topic, partition,
+        )  # fmt: skip
+    return meta.position if same else begin
 
 
 async def check_store(settings: StoreSettings, pipeline: str) -> None:

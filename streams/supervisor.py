@@ -36,7 +36,7 @@ class Worker:
     """One stage's process.
 
     Attributes:
-        name: ``stage`` or ``stage-2``.
+        name: ``stage`` or ``stage-2``, after the prefix that tells pipelines apart.
         command: How it is started.
         status: Its last status line.
         process: The running process.
@@ -75,6 +75,7 @@ class Supervisor:
         stages: Stages to run, one process each and workers of each.
         workers: Processes of each stage.
         on_status: Told of every status line.
+        prefix: Put before the workers' names in lines and facts.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Supervisor:
         *,
         workers: int = 1,
         on_status: Callable[[Status], None] | None = None,
+        prefix: str = "",
     ) -> None:
         self._endpoints: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,7 +93,7 @@ class Supervisor:
         self._stopping = False
         self.workers = [
             Worker(
-                stage if number == 1 else f"{stage}-{number}",
+                prefix + (stage if number == 1 else f"{stage}-{number}"),
                 [sys.executable, "-m", "headrace.streams.worker", stage, str(pipeline)],
             )
             for stage in stages

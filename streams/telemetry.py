@@ -13,6 +13,7 @@ from opentelemetry.sdk import metrics as sdk
 
 from headrace.schemas.metrics import CATALOGUE, MetricName
 from headrace.streams.delivery.counters import Counters
+from headrace.streams.jobs import StateFacts
 
 Readings = Iterable[tuple[float, dict[str, str]]]
 
@@ -27,6 +28,12 @@ class Observed(Protocol):
 
     def in_flight(self) -> dict[int, int]:
         """Batches taken and not yet durable, by partition."""
+
+    def held(self) -> tuple[int, int]:
+        """Bytes fetched and not finished, and their bound."""
+
+    def state(self) -> StateFacts | None:
+        """What the stage remembers of its devices, None where it remembers none."""
 
     def served(self) -> tuple[int, int, int]:
         """Session calls, rows scored by the model, rows answered by the cache."""
@@ -70,6 +77,10 @@ def _readings(stage: Observed) -> dict[MetricName, Callable[[], Readings]]:
         "headrace_stream_replayed_total": lambda: _one(counters.replayed),
         "headrace_stream_lag_events": lambda: _by("partition", stage.lag()),
         "headrace_stream_in_flight_batches": lambda: _by("partition", stage.in_flight()),
+        "headrace_stream_held_bytes": lambda: _one(stage.held()[0]),
+        "headrace_stream_held_limit_bytes": lambda: _one(stage.held()[1]),
+        "headrace_stream_state_bytes": lambda: _of(stage.state(), lambda s: _one(s.bytes)),
+        "headrace_stream_devices": lambda: _of(stage.state(), _devices),
         "headrace_store_rewrites_total": lambda: _one(counters.rewrites),
         "headrace_serving_calls_total": lambda: _one(stage.served()[0]),
         "headrace_serving_rows_total": lambda: _one(stage.served()[1]),
@@ -87,6 +98,14 @@ def _callback(
             yield Observation(value, {**labels, **own})
 
     return collect
+
+
+def _of(state: StateFacts | None, read: Callable[[StateFacts], Readings]) -> Readings:
+    return () if state is None else read(state)
+
+
+def _devices(state: StateFacts) -> Readings:
+    return _by("clock", state.clocks or {"any": state.entities})
 
 
 def _one(value: float) -> Readings:

@@ -11,14 +11,17 @@ import asyncio
 import json
 import logging
 import subprocess
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 from document import write_document
 from environments import CLIENTS, OWN, prepare, python_of
 from latency import latency, median_runs
 from machine import machine, moment, versions_of
+from outcomes import failures
 from profile_cost import stage_cost
 from scaling import POINTS, scaling
 from services import kafka, store
@@ -26,11 +29,26 @@ from sides import EMBEDDED, SIDES
 from standing import at_rest, startup
 from throughput import throughput
 
-PARTS = ("sides", "stages", "latency", "startup", "memory", "scaling")
+from headrace.schemas.errors import HeadraceError
+
+PARTS = ("sides", "latency", "startup", "memory", "stages", "scaling")
+USUAL = PARTS[:-1]
+"""The parts of a run in which nothing is said: 22 minutes on two quiet cores."""
+LATENCY_RUNS = (
+    ("headrace", "kafka"),
+    ("handwritten", "kafka"),
+    ("headrace_once", "kafka"),
+    ("headrace", "embedded"),
+)
+STARTS = ("embedded", "kafka")
 
 
 async def main() -> None:
-    """Run the parts that are asked for, keep the others' results, write report and page."""
+    """Run the parts that are asked for, keep the others' results, write report and page.
+
+    Raises:
+        SystemExit: a part, or a run of a side, failed; the page says so, too.
+    """
     args = arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are just being made
     envs = {SIDES[name].env for name in args.sides} if "sides" in args.parts else {OWN}
@@ -38,10 +56,7 @@ async def main() -> None:
     prepare(envs)
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     for part in args.parts:
-        report.setdefault("measured", {})[part] = moment()
-        found = await RUN[part](args)
-        # Dimensions may be measured one at a time; whatever else was measured is replaced.
-        report[part] = report.get(part, {}) | found if part == "scaling" else found
+        await measure(part, args, report)
         report["machine"] = machine()
         report.setdefault("versions", {}).update(versions_of(envs))
         args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +64,25 @@ async def main() -> None:
     args.doc.write_text(write_document(report), "utf-8")
     figures = draw(args.out, args.doc.with_name("benchmarks"))
     print(f"wrote {args.out}, {args.doc} and {figures}")
+    if failed := failures(report, args.parts):
+        raise SystemExit("\n".join(f"failed: {line}" for line in failed))
+
+
+async def measure(part: str, args: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Put what a part measured into the report; of one that failed the reason alone."""
+    report.setdefault("failed", {}).pop(part, None)
+    report.setdefault("measured", {})[part] = moment()
+    began = time.monotonic()
+    try:
+        found = await RUN[part](args)
+    except (SystemExit, SubprocessError, HeadraceError) as error:
+        print(f"{part} failed: {error}", flush=True)
+        report["failed"][part] = str(error)
+        report.pop(part, None)  # an older figure would pass for one of this run
+        return
+    # Dimensions may be measured one at a time; whatever else was measured is replaced.
+    report[part] = report.get(part, {}) | found if part == "scaling" else found
+    report["measured"][part]["minutes"] = round((time.monotonic() - began) / 60, 1)
 
 
 def draw(report: Path, folder: Path) -> Path:
@@ -64,13 +98,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/reference", description=__doc__)
     parser.add_argument("--bus", help="host:port of a real Kafka; default: one of its own")
     parser.add_argument("--store", help="redis:// URL; default: one of its own")
-    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS,
+    parser.add_argument("--parts", nargs="*", default=list(USUAL), choices=PARTS,
                         help="what to measure; nothing: write page and plots anew")  # fmt: skip
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
-    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=600_000)
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000])
-    parser.add_argument("--seconds", type=float, default=10.0, help="at each rate")
+    parser.add_argument("--seconds", type=float, default=6.0, help="at each rate")
+    parser.add_argument("--latency-rounds", type=int, default=2, help="runs of each side there")
     parser.add_argument("--starts", type=int, default=5, help="runs of the demo on each bus")
     parser.add_argument("--points", nargs="+", default=list(POINTS), choices=list(POINTS),
                         help="what the scaling part varies")  # fmt: skip
@@ -97,19 +132,20 @@ async def run_stages(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 async def run_latency(args: argparse.Namespace) -> dict[str, Any]:
-    """Latency of Headrace on both buses, and of the hand-written loop beside it on Kafka."""
+    """Latency of Headrace in both modes and on both buses, and of the hand-written loop."""
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
         url = await stack.enter_async_context(store(args.store))
         # Not counted: a broker compiles its code while it runs.
         await latency(bus, url, "handwritten", [5_000], 5.0)
+        places = {"kafka": (bus, url), "embedded": (EMBEDDED, "local")}
         runs = {
-            "headrace on kafka": (bus, url, "headrace"),
-            "handwritten on kafka": (bus, url, "handwritten"),
-            "headrace on embedded": (EMBEDDED, "local", "headrace"),
+            f"{side} on {place}": (*places[place], side)
+            for side, place in LATENCY_RUNS
+            if side in args.sides
         }
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
-        for number in range(args.rounds):
+        for number in range(args.latency_rounds):
             for name in list(runs)[:: 1 if number % 2 == 0 else -1]:
                 found[name].append(await latency(*runs[name], args.rates, args.seconds))
     return {name: median_runs(rounds) for name, rounds in found.items()}
@@ -117,9 +153,7 @@ async def run_latency(args: argparse.Namespace) -> dict[str, Any]:
 
 async def run_startup(args: argparse.Namespace) -> dict[str, Any]:
     """From process start to the first prediction, on both local buses."""
-    return {
-        bus: await asyncio.to_thread(startup, bus, args.starts) for bus in ("embedded", "kafka")
-    }
+    return {bus: await asyncio.to_thread(startup, bus, args.starts) for bus in STARTS}
 
 
 async def run_memory(args: argparse.Namespace) -> dict[str, float]:

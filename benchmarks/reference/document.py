@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from outcomes import failures, ran
 from plots_series import DIMENSIONS, short
 from quiet import disturbed
-from targets import latency_verdicts, memory_verdict, ratio_verdict, start_verdict
+from sides import TWO
+from targets import (
+    latency_verdicts,
+    memory_verdict,
+    once_verdicts,
+    ratio_verdict,
+    start_verdict,
+)
 
 HEAD = """# Benchmarks
 
@@ -17,22 +25,25 @@ The reference job: 200-byte JSON telemetry, 4 metrics, 1,000 devices, 4 partitio
 validate, drop repeats, 8 features (4 raw, 4 EWMA), store updates, an ONNX MLP, one prediction out
 per event with `acks=all`, progress committed behind the output. Every side reads the same log on
 the same Apache Kafka and store, on the same machine, one side at a time, and must write the same
-values (but for the id and the time of serving), or the run fails. Every 997th event is in the log
-twice, and every side must drop the second. The bus is one broker, so replication is 1; the store
-keeps an append-only file. Rates differ from machine to machine; compare the ratios. No side's
-start or joining of its group counts.
+values (but for the id and the time of serving), or counts as failed. Every 997th event is in the
+log twice, and every side must drop the second. All sides read and write JSON with the same library
+and let the garbage collector come rarely. The bus is one broker, so replication is 1; the store
+keeps an append-only file. Rates differ from machine to machine; compare the ratios. No side's start
+or joining of its group counts.
 """
-STARTUP = """`headrace demo` from the start of its process to its first prediction; it starts
-the bus and the store in that time, too. Files are in the page cache, byte code is compiled.
+STARTUP = """From the start of the process of `headrace demo` to the first prediction that its
+reader received; it starts the bus and the store in that time, too. Files are in the page cache,
+byte code is compiled.
 """
 SHOWN_MS = ("p50_ms", "p99_ms", "p99_9_ms", "max_ms")
 LATENCY = """From the moment an event was due at the sender to the moment a consumer in another
-process had its prediction. The sender keeps its rate whatever happens behind it and gathers events
-for 5 ms, Kafka's default; a queue that builds up is in the figures, also one at the sender, whose
-longest is the column of its own. The first 2 s do not count. An event that
-did not come took for ever (-). Cores are those the side kept busy.
-The sides take turns, and of the rounds the one with the median p50 is shown. Sender and receiver
-are librdkafka's, which leave more of the machine to the side that is measured.
+process had its prediction; of `headrace_once`, exactly-once, its committed one. The sender keeps
+its rate whatever happens behind it and gathers events for 5 ms, Kafka's default; a queue that
+builds up is in the figures, also one at the sender, whose longest is the column of its own. The
+first 2 s do not count. An event that did not come took for ever (-). Cores are those the side kept
+busy. The sides take turns, and of the rounds the one with the median p50 is shown, of an even
+number the slower. Sender and receiver are librdkafka's, which leave more of the machine to the side
+that is measured.
 """
 TARGETS = """The budgets of the design, beside what was measured. A ratio is Headrace's throughput
 over that of the side as one process; beside it that to the side as two, where it was measured, as
@@ -56,9 +67,11 @@ numpy's.
 """
 AGAIN = """## Again
 
-`make bench` measures all of it, `make scale` the scaling alone, `make bench ARGS=--parts` nothing:
-it writes this page and its figures anew. `make bench-gate` makes a short run and fails where a
-ratio of throughput, CPU or latency to another side fell by more than 20 % below the one in
+`make bench` measures all of it but the scaling, which is `make scale`; what was measured before
+stays. `make bench ARGS="--parts sides latency --sides headrace headrace_once"` compares the two
+delivery modes alone. `make bench ARGS=--parts` measures nothing: it writes this page and its
+figures anew. `make bench-gate` makes a short run and fails where a ratio of throughput, CPU or
+latency to another side fell by more than 20 % below the one in
 `benchmarks/reference/committed.json`; on a quiet machine `ARGS=--accept` commits those of the run.
 """
 PLOTS = {
@@ -77,7 +90,7 @@ PLOTS = {
 
 def write_document(report: dict[str, Any]) -> str:
     """The page."""
-    parts = [HEAD, _machine(report), _targets(report)]
+    parts = [HEAD, _machine(report), _failures(report), _targets(report)]
     for part, section in SECTIONS.items():
         if part in report:
             parts.append(section(report))
@@ -126,12 +139,19 @@ def _plot(part: str) -> str:
     return f"![{shown}; the numbers are in the table](benchmarks/{name}.svg)\n"
 
 
+def _failures(report: dict[str, Any]) -> str:
+    """What has no figure on this page although it was tried."""
+    lines = "".join(f"- {line}\n" for line in failures(report))
+    return f"**Failed, and no figure here stands for it:**\n\n{lines}" if lines else ""
+
+
 def _targets(report: dict[str, Any]) -> str:
     """Every budget that this report can judge."""
-    sides, memory = report.get("sides", {}), report.get("memory", {})
+    sides, memory = ran(report.get("sides", {})), report.get("memory", {})
     load = sides.get("headrace", {}).get("processes_mb", {})
     verdicts = [
         *[ratio_verdict(sides, name) for name in sides],
+        *once_verdicts(sides, report.get("latency", {})),
         *latency_verdicts(report.get("latency", {})).values(),
         *[
             start_verdict(bus, found["first_prediction_s"])
@@ -142,7 +162,7 @@ def _targets(report: dict[str, Any]) -> str:
     beside = {
         verdict.what: f"{sides['headrace']['events_per_s'] / sides[two]['events_per_s']:,.1f}"
         for name in sides
-        if (two := f"{name}_x2") in sides and (verdict := ratio_verdict(sides, name)) is not None
+        if (two := name + TWO) in sides and (verdict := ratio_verdict(sides, name)) is not None
     }
     rows = [
         [v.what, shown(v.found, 1), beside.get(v.what, "-"), v.said()]
@@ -155,25 +175,8 @@ def _targets(report: dict[str, Any]) -> str:
 
 def _sides(report: dict[str, Any]) -> str:
     sides = report["sides"]
-    base = sides.get("headrace", {}).get("events_per_s")
-    rows = []
-    for name, side in sorted(sides.items(), key=lambda item: -item[1]["events_per_s"]):
-        ratio = f"{base / side['events_per_s']:.1f}" if base else "-"
-        verdict = ratio_verdict(sides, name)
-        rows.append(
-            [
-                side["title"],
-                str(side["processes"]),
-                f"{side['events_per_s']:,.0f}",
-                f"{min(side['rounds']):,} to {max(side['rounds']):,}",
-                ratio,
-                verdict.said() if verdict else "-",
-                f"{side['us_cpu_per_event']:.1f}",
-                shown(side.get("us_cpu_of_services"), 1),
-                f"{side['rss_mb']:.0f}",
-                f"{side['events']:,}",
-            ]
-        )
+    fastest = sorted(sides.items(), key=lambda item: -item[1].get("events_per_s", 0.0))
+    rows = [_side(sides, name, side) for name, side in fastest]
     head = ["side", "processes", "events/s", "lowest to highest", "Headrace is × faster",
             "target", "µs CPU per event", "CPU of bus and store, µs per event", "memory, MB",
             "events"]  # fmt: skip
@@ -181,6 +184,26 @@ def _sides(report: dict[str, Any]) -> str:
     lost = "".join(f"- **{title}**: {lost}.\n" for title, lost in lost_by.items())
     drawn = f"{_plot('sides')}\n{table(head, rows)}"
     return f"## Throughput\n\n{drawn}\n{LACKING}\nWhat each side does not give:\n\n{lost}"
+
+
+def _side(sides: dict[str, Any], name: str, side: dict[str, Any]) -> list[str]:
+    """The row of a side; of one that has no figures it says that it failed."""
+    about = [side["title"], str(side["processes"])]
+    if name not in ran(sides):
+        return [*about, "failed", *["-"] * 6, f"{side['events']:,}"]
+    base = sides.get("headrace", {}).get("events_per_s")
+    verdict = ratio_verdict(sides, name)
+    return [
+        *about,
+        f"{side['events_per_s']:,.0f}",
+        f"{min(side['rounds']):,} to {max(side['rounds']):,}",
+        f"{base / side['events_per_s']:.1f}" if base else "-",
+        verdict.said() if verdict else "-",
+        f"{side['us_cpu_per_event']:.1f}",
+        shown(side.get("us_cpu_of_services"), 1),
+        f"{side['rss_mb']:.0f}",
+        f"{side['events']:,}",
+    ]
 
 
 def _latency(report: dict[str, Any]) -> str:

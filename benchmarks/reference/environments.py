@@ -14,7 +14,7 @@ PINS = Path(__file__).parent / "envs"
 OWN = "own"
 CLIENTS = "clients"
 """Of the sender and the receiver of the latency runs."""
-SHARED = ("numpy", "onnxruntime", "orjson", "redis", "hiredis", "aiokafka")
+SHARED = ("numpy", "onnxruntime", "msgspec", "orjson", "redis", "hiredis", "aiokafka")
 TOOLS = frozenset({CLIENTS, "plots", "profile"})
 """Environments that run no side of the comparison, so need nothing that the sides share."""
 
@@ -27,7 +27,7 @@ def python_of(env: str) -> str:
 def prepare(envs: Iterable[str]) -> None:
     """Make the environments that are missing or whose pins changed.
 
-    What all sides use (numpy, onnxruntime, orjson, redis, aiokafka) gets Headrace's own versions.
+    What all sides use, `SHARED`, gets Headrace's own versions.
     """
     for env in sorted(set(envs) - {OWN}):
         pins = (PINS / f"{env}.txt").read_text("utf-8") + _shared_pins(env)

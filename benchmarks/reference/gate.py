@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from outcomes import ran
 from quiet import disturbed
 
 COMMITTED = Path(__file__).with_name("committed.json")
@@ -74,9 +75,9 @@ def ratios(report: dict[str, Any]) -> dict[str, float]:
         >>> ratios({"sides": {"headrace": a, "bytewax": b}})
         {'events/s, headrace : bytewax': 3.0, 'CPU per event, bytewax : headrace': 2.0}
     """
-    sides = report.get("sides", {})
+    sides = ran(report.get("sides", {}))
     found = {}
-    for name in [name for name in sides if name != OURS and OURS in sides]:
+    for name in [name for name in sides if not name.startswith(OURS) and OURS in sides]:
         ours, other = sides[OURS], sides[name]
         found[f"events/s, {OURS} : {name}"] = ours["events_per_s"] / other["events_per_s"]
         cpu = other["us_cpu_per_event"] / ours["us_cpu_per_event"]
@@ -134,7 +135,7 @@ def accepted(report: dict[str, Any]) -> dict[str, Any]:
 
 def events_of(report: dict[str, Any]) -> dict[str, int]:
     """Length of the log that each side read."""
-    return {name: side["events"] for name, side in report.get("sides", {}).items()}
+    return {name: side["events"] for name, side in ran(report.get("sides", {})).items()}
 
 
 def cautions(report: dict[str, Any], committed: dict[str, Any]) -> list[str]:

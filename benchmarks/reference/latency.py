@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import math
-import os
 import re
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from job import DEVICES, events
 from processes import usage
 from sides import EMBEDDED, SIDES, Running, Where
 from telemetry_log import await_records, create, send, wait_for
-from throughput import log_of
+from throughput import log_of, run_of
 
 WARM_S = 2.0
 BEGIN_S = 1.0
@@ -37,7 +36,6 @@ async def latency(
     name: str,
     rates: Sequence[int],
     seconds: float,
-    mode: str = "at-least-once",
 ) -> dict[str, Any]:
     """One side at every rate, in ascending order, without a restart between them.
 
@@ -47,9 +45,8 @@ async def latency(
         name: Side.
         rates: Events per second.
         seconds: Time counted at each rate; `WARM_S` before it are not counted.
-        mode: Headrace's delivery mode.
     """
-    side, run = SIDES[name], f"latency-{name}-{mode}-{os.getpid()}-{next(_NUMBER)}"
+    side, run = SIDES[name], run_of(name, f"latency-{next(_NUMBER)}")
     telemetry = f"headrace.{run}.telemetry.v1" if bus == EMBEDDED else f"{run}.telemetry"
     if bus != EMBEDDED:
         await create(bus, telemetry)
@@ -57,7 +54,7 @@ async def latency(
             await create(bus, *side.topics(run))
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        running = side.start(Where(bus, store, telemetry, run, Path(folder), mode=mode))
+        running = side.start(Where(bus, store, telemetry, run, Path(folder)))
         try:
             bus = await bus_of(bus, Path(folder))
             first = await warm(bus, telemetry, running)

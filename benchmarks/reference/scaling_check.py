@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import orjson
+from agreement import WORST_SCORE
 from job import ALPHA, Shape, weights_of
-from throughput import WORST_SCORE
 
 SAMPLED = 50
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from environments import python_of
+from environments import OWN, python_of
 from job import REFERENCE, Shape, pipeline_of, write_model
 
 from headrace.streams.local.service import free_ports
 
 CONTENDERS = Path(__file__).parent / "contenders"
 STOP_S = 20.0
+TWO = "_x2"
+"""Ends the name of a side that runs as two processes."""
 EMBEDDED = "embedded"
+EXACTLY_ONCE = "exactly-once"
 
 
 @dataclass
@@ -27,12 +30,14 @@ class Running:
         output: Topic of its predictions.
         first: Topic whose first record says that it has begun.
         partitions: Of these topics.
+        transactions: Whether these topics hold the markers of transactions, too.
         processes: What was started; CPU time counts these and their descendants.
     """
 
     output: str
     first: str
     partitions: int = REFERENCE.partitions
+    transactions: bool = False
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def stop(self) -> None:
@@ -62,7 +67,6 @@ class Where:
         run: Name of this run, for groups and topics.
         folder: For its files; its model and log are here.
         shape: Of the job; only Headrace runs another one than the reference.
-        mode: Headrace's delivery mode.
     """
 
     bus: str
@@ -71,40 +75,6 @@ class Where:
     run: str
     folder: Path
     shape: Shape = REFERENCE
-    mode: str = "at-least-once"
-
-
-@dataclass(frozen=True)
-class Starting:
-    """One process of a side that is about to start.
-
-    Attributes:
-        where: What the side is told.
-        output: Topic of its predictions.
-        number: Which process.
-        ports: A free port for each process of the side.
-    """
-
-    where: Where
-    output: str
-    number: int
-    ports: tuple[int, ...]
-
-    @property
-    def told(self) -> dict[str, str]:
-        """What every contender must know."""
-        where = self.where
-        return {
-            "BUS": where.bus,
-            "STORE": where.store,
-            "TELEMETRY": where.telemetry,
-            "OUTPUT": self.output,
-            "MODEL": str(where.folder / "model.onnx"),
-        }
-
-
-Command = Callable[[Starting], list[str]]
-"""The command line of one process, without the interpreter."""
 
 
 @dataclass(frozen=True)
@@ -113,23 +83,23 @@ class Side:
 
     Attributes:
         title: How the table calls it.
-        not_given: What it does not guarantee, or costs the user.
         env: Name of its environment in `envs`.
-        command: Its command line; None for Headrace, which is started as `headrace up`.
+        script: Its file among the contenders; empty for Headrace, which is `headrace up`.
         processes: How many.
-        most: It reads no more than this many events, from the front of the log: about ten seconds.
+        most: It reads no more than this many events, from the front of the log: some seven seconds.
+        mode: Headrace's delivery mode.
     """
 
     title: str
-    not_given: str
-    env: str = "own"
-    command: Command | None = None
+    env: str = OWN
+    script: str = ""
     processes: int = 1
     most: int = 1 << 40
+    mode: str = "at-least-once"
 
     def topics(self, run: str) -> list[str]:
         """The topics it writes."""
-        if self.command is not None:
+        if self.script:
             return [f"{run}.predictions"]
         stages = ("features", "predictions", "late", "deadletter", "summaries")
         return [f"headrace.{run}.{stage}.v1" for stage in stages]
@@ -137,22 +107,32 @@ class Side:
     @property
     def makes_topics(self) -> bool:
         """Whether it makes its topics itself."""
-        return self.command is None
+        return not self.script
 
     def start(self, where: Where) -> Running:
         """Start it; its topics are there unless it makes them."""
         write_model(where.folder / "model.onnx", where.shape)
-        if self.command is None:
-            return _headrace(where)
+        if not self.script:
+            return _headrace(where, self.mode)
         output = f"{where.run}.predictions"
         running = Running(output, output)
-        ports = tuple(free_ports(self.processes))
+        ports = free_ports(self.processes)
+        words = _bytewax if self.env == "bytewax" else _script
         for number in range(self.processes):
-            starting = Starting(where, output, number, ports)
-            command = [python_of(self.env), *self.command(starting)]
-            environ = {f"BENCH_{name}": value for name, value in starting.told.items()}
-            running.processes.append(_popen(command, where.folder, number, environ))
+            command = [python_of(self.env), *words(self, where.folder, number, ports)]
+            running.processes.append(_popen(command, where.folder, number, told(where, output)))
         return running
+
+
+def told(where: Where, output: str) -> dict[str, str]:
+    """What every contender must know, as its environment variables."""
+    return {
+        "BENCH_BUS": where.bus,
+        "BENCH_STORE": where.store,
+        "BENCH_TELEMETRY": where.telemetry,
+        "BENCH_OUTPUT": output,
+        "BENCH_MODEL": str(where.folder / "model.onnx"),
+    }
 
 
 def _popen(
@@ -164,12 +144,12 @@ def _popen(
         )
 
 
-def _headrace(where: Where) -> Running:
+def _headrace(where: Where, mode: str) -> Running:
     """`headrace up`, as a user runs it."""
     file = where.folder / "pipeline.toml"
     partitions = where.shape.partitions
     text = pipeline_of(where.shape).format(name=where.run, lateness_s=5.0)
-    text = text.replace("[delivery]", f'[delivery]\nmode = "{where.mode}"')
+    text = text.replace("[delivery]", f'[delivery]\nmode = "{mode}"')
     if where.bus != EMBEDDED:
         text += f'\n[topics]\npartitions = {partitions}\ntelemetry = "{where.telemetry}"\n'
     file.write_text(text, "utf-8")
@@ -180,84 +160,47 @@ def _headrace(where: Where) -> Running:
     if where.shape.workers > 1:
         command += ["--workers", str(where.shape.workers)]
     predictions = f"headrace.{where.run}.predictions.v1"
-    running = Running(predictions, f"headrace.{where.run}.features.v1", partitions)
+    first = f"headrace.{where.run}.features.v1"
+    running = Running(predictions, first, partitions, transactions=mode == EXACTLY_ONCE)
     running.processes.append(_popen(command, where.folder, 0, environ))
     return running
 
 
-def _script(name: str) -> Command:
-    """A contender that takes bus, store, telemetry, output and model as arguments."""
-    return lambda starting: [str(CONTENDERS / name), *starting.told.values()]
+def _script(side: Side, folder: Path, number: int, ports: Sequence[int]) -> list[str]:
+    """A contender that is a program; its processes find one another in their consumer group."""
+    return [str(CONTENDERS / side.script)]
 
 
-def _bytewax(starting: Starting) -> list[str]:
+def _bytewax(side: Side, folder: Path, number: int, ports: Sequence[int]) -> list[str]:
     """Bytewax's own runner, with its recovery store; more processes form its cluster."""
-    recovery = starting.where.folder / "recovery"
+    recovery = folder / "recovery"
     if not recovery.is_dir():
         recovery.mkdir()
-        init = ["-m", "bytewax.recovery", str(recovery), str(len(starting.ports))]
-        subprocess.run([python_of("bytewax"), *init], check=True)
-    command = ["-m", "bytewax.run", str(CONTENDERS / "bytewax_batched.py")]
+        init = ["-m", "bytewax.recovery", str(recovery), str(len(ports))]
+        subprocess.run([python_of(side.env), *init], check=True)
+    command = ["-m", "bytewax.run", str(CONTENDERS / side.script)]
     command += ["-r", str(recovery), "-s", "10", "-b", "0"]
-    if len(starting.ports) > 1:
-        addresses = ";".join(f"127.0.0.1:{port}" for port in starting.ports)
-        command += ["-i", str(starting.number), "-a", addresses]
+    if len(ports) > 1:
+        addresses = ";".join(f"127.0.0.1:{port}" for port in ports)
+        command += ["-i", str(number), "-a", addresses]
     return command
 
 
-NOT_USED = "as written here (its recoverable state is not used)"
-
 ONE_PROCESS: dict[str, Side] = {
-    "handwritten": Side(
-        "hand-written aiokafka loop",
-        "a rebalance mixes two owners; nothing about late events",
-        command=_script("handwritten.py"),
-    ),
-    "bytewax": Side(
-        "Bytewax, hand-batched",
-        f"{NOT_USED}; after a crash it goes back up to 10 s; positions are in its own files "
-        "instead of a consumer group, on a disk that its workers must share",
-        env="bytewax",
-        command=_bytewax,
-    ),
-    "quix": Side(
-        "Quix Streams, one event at a time",
-        f"{NOT_USED}; the store is up to 5 s behind",
-        env="quix",
-        command=_script("quix.py"),
-        most=80_000,
-    ),
-    "faust_take": Side(
-        "Faust, `take(1000)`",
-        f"{NOT_USED}; an exception loses the whole batch it was in",
-        env="faust",
-        command=_script("faust_take.py"),
-        most=60_000,
-    ),
-    "faust": Side(
-        "Faust, one event at a time",
-        f"{NOT_USED}; an exception loses the event",
-        env="faust",
-        command=_script("faust_naive.py"),
-        most=15_000,
-    ),
+    "handwritten": Side("hand-written aiokafka loop", script="handwritten.py"),
+    "bytewax": Side("Bytewax, hand-batched", "bytewax", "bytewax_batched.py"),
+    "quix_sink": Side("Quix Streams, batched in its sink", "quix", "quix_sink.py", most=300_000),
+    "quix": Side("Quix Streams, one event at a time", "quix", "quix_each.py", most=120_000),
+    "faust_take": Side("Faust, `take(1000)`", "faust", "faust_take.py", most=40_000),
+    "faust": Side("Faust, one event at a time", "faust", "faust_each.py", most=12_000),
 }
 
-HEADRACE = Side(
-    "Headrace, `headrace up`",
-    "after a crash a prediction can be there twice, as on every other side in its default; under "
-    "one id, by which consumers drop it; a topic more and a second write of every event; needs a "
-    "store for its state; higher latency than the hand-written loop (see Latency); uses private "
-    "attributes of aiokafka; its eager rebalances stop all partitions; repeats are known only "
-    "within the allowed lateness",
-    processes=3,
-)
-
 SIDES: dict[str, Side] = {
-    "headrace": HEADRACE,
+    "headrace": Side("Headrace, `headrace up`", processes=3),
+    "headrace_once": Side("Headrace, exactly-once", processes=3, mode=EXACTLY_ONCE),
     **ONE_PROCESS,
     **{
-        f"{name}_x2": replace(side, processes=2, most=2 * side.most)
+        f"{name}{TWO}": replace(side, processes=2, most=2 * side.most)
         for name, side in ONE_PROCESS.items()
     },
 }

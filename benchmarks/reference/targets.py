@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from outcomes import ran
+
 TIMES_FASTER = {
     "handwritten": 3.0,
     "bytewax": 6.0,
@@ -14,7 +16,13 @@ TIMES_FASTER = {
     "faust": 150.0,
 }
 """Throughput of Headrace over that of each side as one process."""
+ONCE_SHARE = 80.0
+"""Throughput of exactly-once, percent of the default's."""
+ONCE_RATE = 5_000
+ONCE_MS = 50.0
+"""Most that exactly-once may add to the p99 at `ONCE_RATE`."""
 LATENCY_SIDE = "headrace on kafka"
+LATENCY_ONCE = "headrace_once on kafka"
 LATENCY_RATE = 20_000
 LATENCY_MS = {"p50": 15.0, "p99": 50.0, "p99.9": 100.0}
 START_S = 3.0
@@ -54,8 +62,8 @@ class Verdict:
 
 
 def ratio_verdict(sides: dict[str, Any], name: str) -> Verdict | None:
-    """The budget beside one side; None where there is none, or Headrace did not run."""
-    if name not in TIMES_FASTER or "headrace" not in sides:
+    """The budget beside one side; None where there is none, or one of the two has no figures."""
+    if name not in TIMES_FASTER or not {name, "headrace"} <= ran(sides).keys():
         return None
     found = sides["headrace"]["events_per_s"] / sides[name]["events_per_s"]
     return Verdict(f"times the throughput of {name}", TIMES_FASTER[name], found, at_least=True)
@@ -74,6 +82,24 @@ def latency_verdicts(latency: dict[str, Any]) -> dict[str, Verdict]:
         for name, value in values.items()
         if value is not None
     }
+
+
+def once_verdicts(sides: dict[str, Any], latency: dict[str, Any]) -> list[Verdict]:
+    """The budgets of exactly-once beside the default, as far as both ran."""
+    rates = [sides.get(name, {}).get("events_per_s") for name in ("headrace", "headrace_once")]
+    p99_ms = [
+        latency.get(name, {}).get(str(ONCE_RATE), {}).get("p99_ms")
+        for name in (LATENCY_SIDE, LATENCY_ONCE)
+    ]
+    found = []
+    if None not in rates:
+        share = 100 * rates[1] / rates[0]
+        what = "exactly-once, % of the default's throughput"
+        found.append(Verdict(what, ONCE_SHARE, share, at_least=True))
+    if None not in p99_ms:
+        what = f"exactly-once adds to p99 at {ONCE_RATE:,} events/s, ms"
+        found.append(Verdict(what, ONCE_MS, p99_ms[1] - p99_ms[0]))
+    return found
 
 
 def start_verdict(bus: str, seconds: float) -> Verdict:

@@ -148,10 +148,10 @@ async def await_records(bus: str, topic: str, count: int, patience_s: float) -> 
 async def read_predictions(
     bus: str, topic: str, count: int, partitions: int = PARTITIONS
 ) -> Predictions:
-    """Every committed prediction of a topic of a side that has ended.
+    """Every prediction of a topic of a side that has ended; of transactions, those committed.
 
     Raises:
-        SystemExit: the topic has more or fewer records than there are events.
+        SystemExit: an event has no prediction, or the topic has more records than events.
     """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bus, auto_offset_reset="earliest", isolation_level="read_committed"
@@ -160,7 +160,7 @@ async def read_predictions(
     assigned = [TopicPartition(topic, p) for p in range(partitions)]
     consumer.assign(assigned)
     ends = await consumer.end_offsets(assigned)
-    scores, size, written, sample = np.full(count, np.nan), 0, 0, {}
+    scores, written, size, sample = np.full(count, np.nan), 0, 0, {}
     while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
         for batch in (await consumer.getmany(timeout_ms=200)).values():
             written += len(batch)

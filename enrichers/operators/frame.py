@@ -56,11 +56,13 @@ class Frame:
     Attributes:
         runs: Events of each entity; group g belongs to row g.
         times: int64 (N,), event time, milliseconds since 1970.
+        log_times: int64 (N,), broker time, milliseconds since 1970.
         metrics: float64 (N, M); NaN is missing.
     """
 
     runs: Runs
     times: I64
+    log_times: I64
     metrics: F64
 
 

@@ -30,7 +30,7 @@ def featurize(pipeline: Pipeline, telemetry: Telemetry) -> NDArray[np.float32]:
         for start in range(0, len(rows), BATCH_ROWS):
             batch = rows[start : start + BATCH_ROWS]
             featured = feature_set.apply(state, events(telemetry, batch))
-            state.put(featured.entities.names, featured.rows)
+            state.put(featured.entities.names, featured.places, featured.rows)
             features[batch] = featured.values[:, inputs]
     missing = np.float32(pipeline.model.missing)
     return np.where(np.isnan(features), missing, features)

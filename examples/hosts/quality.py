@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from dataset import KINDS, Telemetry
+from measures import roc_auc, share
 from numpy.typing import NDArray
 
 
@@ -24,37 +25,17 @@ def quality(telemetry: Telemetry, scores: NDArray[np.floating], threshold: float
     delays = delays_s(telemetry, alarm)
     return {
         "rows": {"rest": int(rest.sum()), "change": int(change.sum())},
-        "precision": _share(found, alarms),
-        "recall": _share(found, int(change.sum())),
+        "precision": share(found, alarms),
+        "recall": share(found, int(change.sum())),
         "roc_auc": roc_auc(scores[rest], scores[change]),
-        "false_alarm_share": _share(int((alarm & rest).sum()), int(rest.sum())),
+        "false_alarm_share": share(int((alarm & rest).sum()), int(rest.sum())),
         "false_alarm_share_by_kind": {
-            kind: _share(int((alarm & rest & of).sum()), int((rest & of).sum()))
+            kind: share(int((alarm & rest & of).sum()), int((rest & of).sum()))
             for number, kind in enumerate(KINDS)
             if (rest & (of := telemetry.kind == number)).any()
         },
         "episodes": delays,
     }
-
-
-def _share(part: int, whole: int) -> float:
-    return round(part / whole, 5) if whole else 0.0
-
-
-def roc_auc(low: NDArray[np.floating], high: NDArray[np.floating]) -> float:
-    """Chance that a score of `high` is above one of `low`, ties counted half.
-
-    Source: Mann and Whitney's U over the product of the sizes.
-
-    Example:
-        >>> roc_auc(np.array([0.1, 0.5]), np.array([0.5, 0.9]))
-        0.875
-    """
-    both = np.concatenate([low, high])
-    _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    u = ranks[len(low) :].sum() - len(high) * (len(high) + 1) / 2
-    return round(float(u / (len(low) * len(high))), 5)
 
 
 def delays_s(telemetry: Telemetry, alarm: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:

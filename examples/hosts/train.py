@@ -1,7 +1,7 @@
 """Train the model of the `hosts` pipeline; writes model.onnx, golden.json and quality.json.
 
-``python train.py``. Needs the `train` extra. Reads recording.npz (`record.py` makes one) and the
-seeded simulation; the features are computed by the pipeline's own enrichers.
+``python examples/training train hosts``. Needs the `train` extra. Reads recording.npz (`record.py`
+makes one) and the seeded simulation; the features are computed by the pipeline's own enrichers.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from changes import changes
 from dataset import Telemetry, load_recording
 from export import export
 from features import featurize
+from fit import golden, score
 from numpy.typing import NDArray
 from quality import quality
 from simulate import simulate
@@ -32,7 +32,6 @@ REST_PER_CHANGE = 8
 """Rows of rest for each row of change in training; the rest of the rest is alike."""
 RECORDED_WEIGHT = 6
 """How often a recorded row counts against a simulated one."""
-GOLDEN_ROWS = 32
 
 F32 = NDArray[np.float32]
 
@@ -79,23 +78,6 @@ def judge_by_run(
         ]
         scores[~other] = score(fit(parts, inputs), features[~other])
     return scores
-
-
-def score(model: bytes, features: F32) -> F32:
-    """Probability of a change, float32 (N,), by ONNX Runtime."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run(["score"], {"features": features})[0][:, 0]
-
-
-def golden(model: bytes, features: F32) -> dict[str, object]:
-    """Pairs that show that a model file still answers as it did here, from low to high."""
-    order = np.argsort(score(model, features), kind="stable")
-    rows = features[order[np.linspace(0, len(order) - 1, GOLDEN_ROWS).astype(int)]]
-    return {
-        "inputs": [[float(value) for value in row] for row in rows],
-        "scores": [float(value) for value in score(model, rows)],
-        "tolerance": 1e-6,
-    }
 
 
 def main() -> None:

@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from headrace.enrichers.enricher import Enriched, Enricher
 from headrace.enrichers.registry import NO_REGISTRY, Registry, parse_registry
 from headrace.enrichers.state import EnrichDelta, EnrichState, online_rows
 from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels, encode_blocks
-from headrace.schemas.deadletter import deadletter_headers, deadletter_value, tried
+from headrace.schemas.deadletter import TOO_LATE, deadletter_headers, deadletter_value, tried
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.fragments import strings
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Effects, Output, PartitionState
 from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
+from headrace.streams.jobs import StateFacts
 
 
 class EnrichAgent:
     """Pure `Batch -> Effects` of the enrich stage.
 
     Everything goes to the source's partition number: feature blocks (split at 512 KiB), dead
-    letters (original bytes, key and headers; ours added), late events (original bytes and headers,
-    keyed by entity). ``in = out + dead + late + repeated`` for every batch.
+    letters (original bytes, key and headers; ours added), late events (the same, keyed by entity).
+    ``in = out + dead + late + repeated`` for every batch.
 
     Args:
         pipeline: Pipeline file.
@@ -90,9 +93,32 @@ class EnrichAgent:
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""
         ours = _ours(state)
-        unchanged = EnrichDelta(ours, (), ours.rows.gather(()), None, ours.watermark)
+        unchanged = EnrichDelta.nothing(ours)
         counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
         return Effects([self._dead_letters(records, {row: code})], [], unchanged, counts)
+
+    def facts(self, state: PartitionState) -> StateFacts:
+        """What the state of one partition holds."""
+        ours = _ours(state)
+        return StateFacts(entities=len(ours.rows), bytes=ours.memory_bytes, clocks=ours.clocks())
+
+    def resting(self, partition: int) -> Output:
+        """A block of no rows: this partition was read to its end and rests."""
+        block = FeatureBlock(
+            pipeline=self._pipeline,
+            pipeline_digest=self._digest,
+            numerics=self._numerics,
+            topic=self._topics.telemetry.name,
+            partition=partition,
+            columns=self._columns,
+            offsets=np.empty(0, np.int64),
+            event_times_ms=np.empty(0, np.int64),
+            log_times_ms=np.empty(0, np.int64),
+            features=np.empty((0, len(self._columns))),
+            entities=Labels([], np.empty(0, np.int32)),
+            event_ids=[],
+        )
+        return Output(self._topics.features.name, partition, None, [block.encode()])
 
     def _blocks(self, found: Enriched, *, rebuilt: bool) -> list[Output]:
         events = found.events
@@ -121,33 +147,35 @@ class EnrichAgent:
 
     def _dead_letters(self, records: RecordBatch, dead: Mapping[int, str]) -> Output:
         rows = sorted(dead)
-        values, headers = [], []
-        for row in rows:
-            value, cut = deadletter_value(records.values[row])
-            before = tried(_headers(records, row), int(records.log_times_ms[row]))
-            ours = deadletter_headers(
-                dead[row],
-                records.source(row),
-                stage=self.stage,
-                pipeline=self._pipeline,
-                pipeline_digest=self._digest,
-                first_seen_ms=before.first_seen_ms,
-                attempt=before.attempt,
-            )
-            values.append(value)
-            headers.append([*_headers(records, row), *ours, *cut])
+        kept = [deadletter_value(records.values[row]) for row in rows]
+        headers = [
+            [*self._traced(records, row, dead[row]), *cut]
+            for row, (_, cut) in zip(rows, kept, strict=True)
+        ]
         keys = [records.keys[row] for row in rows]
+        values = [value for value, _ in kept]
         return Output(self._topics.deadletter.name, records.partition, keys, values, headers)
 
     def _late(self, records: RecordBatch, late: Mapping[int, str]) -> Output:
         keys = [entity.encode() for entity in late.values()]
         values = [records.values[row] or b"" for row in late]
-        headers = None if records.headers is None else [_headers(records, row) for row in late]
+        headers = [self._traced(records, row, TOO_LATE) for row in late]
         return Output(self._topics.late.name, records.partition, keys, values, headers)
 
-
-def _headers(records: RecordBatch, row: int) -> Headers:
-    return () if records.headers is None else records.headers[row]
+    def _traced(self, records: RecordBatch, row: int, code: str) -> list[tuple[str, bytes | None]]:
+        """A record's headers, and ours: why and where it left the path."""
+        read: Headers = () if records.headers is None else records.headers[row]
+        before = tried(read, int(records.log_times_ms[row]))
+        ours = deadletter_headers(
+            code,
+            records.source(row),
+            stage=self.stage,
+            pipeline=self._pipeline,
+            pipeline_digest=self._digest,
+            first_seen_ms=before.first_seen_ms,
+            attempt=before.attempt,
+        )
+        return [*read, *ours]
 
 
 def _ours(state: PartitionState) -> EnrichState:

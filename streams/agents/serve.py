@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import orjson
 
-from headrace.schemas.batch import Headers, RecordBatch
+from headrace.schemas.batch import I64, Headers, RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.deadletter import deadletter_headers, deadletter_value
 from headrace.schemas.errors import PoisonError, Source
@@ -25,20 +25,23 @@ from headrace.schemas.protocols import (
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
-from headrace.streams.agents.serve_state import ServeDelta, ServeState, SourceKey
-from headrace.streams.agents.summarize import ScoredRows, Summarizer
+from headrace.streams.agents.serve_state import Mark, ServeDelta, ServeState, SourceKey
+from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer
 from headrace.streams.agents.windows import Windows, WindowsDelta
 from headrace.streams.client.clock import wall_clock
 
-_FORMAT = 1
+_FORMAT = 3
 """Version of the state's fields."""
+
+_UNSERVED = Mark(-1, -1)
 
 
 class ServeAgent:
     """`Batch -> Effects` of the serve stage, pure but for the scorer's clock and cache.
 
     Predictions go to the source's partition number, keyed by entity. A row whose telemetry offset
-    was served before is dropped, so blocks that ENRICH cut anew after a restart may overlap. A row
+    was served before is dropped, so blocks that ENRICH cut anew after a restart may overlap; a
+    telemetry topic that was made anew begins again at 0 and is known by its broker times. A row
     that the model refuses goes to the dead letter as `model.failed`, as a block of that one row;
     its neighbours are served. ``in = out + dead + repeated`` for every batch, counted in rows.
 
@@ -86,11 +89,12 @@ class ServeAgent:
         """
         ours = _ours(state)
         blocks = [self._block(records, row) for row in range(len(records))]
-        fresh, served = _fresh(ours.served, blocks)
+        fresh, served, rests = _fresh(ours.served, blocks, records.log_times_ms)
         counts = {"in": sum(map(len, blocks)), "out": 0, "dead": 0, "late": 0}
         counts["repeated"] = counts["in"] - sum(map(len, fresh))
         if not fresh:
-            return Effects([], [], ServeDelta(ours, served, None), counts)
+            windows, summaries = self._summarizer.fold(ours.windows, None, records.partition, rests)
+            return Effects(summaries, [], ServeDelta(ours, served, windows), counts)
         rows = join_blocks(
             fresh,
             columns=self._inputs,
@@ -98,7 +102,7 @@ class ServeAgent:
             attributes=self._summarizer.group_by,
         )
         found = await score_rows(self._scorer, rows.features)
-        windows, summaries = self._summarized(ours.windows, rows, found, records.partition)
+        windows, summaries = self._summarized(ours.windows, rows, found, rests)
         outputs = [*self._predictions(rows, found), *self._refused(rows, found), *summaries]
         counts["out"], counts["dead"] = len(found.served), len(found.failed)
         return Effects(outputs, [], ServeDelta(ours, served, windows), counts)
@@ -205,15 +209,17 @@ class ServeAgent:
         )
 
     def _summarized(
-        self, windows: Windows, rows: FeatureRows, found: Isolated, partition: int
+        self, windows: Windows, rows: FeatureRows, found: Isolated, rests: Sequence[Rest]
     ) -> tuple[WindowsDelta, list[Output]]:
         """Fold what was served; a refused row moves no watermark."""
+        partition, served = rows.blocks[0].partition, found.served
         if found.scores is None:
-            return WindowsDelta(windows, windows.watermark), []
-        served = found.served
+            rests = [Rest(0, rest.log_ms) for rest in rests]
+            return self._summarizer.fold(windows, None, partition, rests)
         groups = self._summarizer.groups(rows.attributes, len(rows))
         scored = ScoredRows(
             event_times_ms=rows.event_times_ms[served],
+            log_times_ms=rows.log_times_ms[served],
             entities=Labels(rows.entities.names, rows.entities.codes[served]),
             groups=Labels(groups.names, groups.codes[served]),
             score=found.scores.score,
@@ -221,25 +227,40 @@ class ServeAgent:
             metrics=rows.metrics[served],
             model=self._scorer.model.digest,
         )
-        return self._summarizer.fold(windows, scored, partition)
+        places = np.searchsorted(served, [rest.place for rest in rests]).tolist()
+        rests = [Rest(at, rest.log_ms) for at, rest in zip(places, rests, strict=True)]
+        return self._summarizer.fold(windows, scored, partition, rests)
 
 
 def _fresh(
-    served: dict[SourceKey, int], blocks: Sequence[FeatureBlock]
-) -> tuple[list[FeatureBlock], dict[SourceKey, int]]:
-    """The blocks' rows that were not served before, and the highest offset of each source."""
-    highest: dict[SourceKey, int] = {}
-    fresh = []
-    for block in blocks:
+    served: dict[SourceKey, Mark], blocks: Sequence[FeatureBlock], log_times: I64
+) -> tuple[list[FeatureBlock], dict[SourceKey, Mark], list[Rest]]:
+    """The blocks' rows that were not served before, how far each source is served, and rests.
+
+    Args:
+        served: How far each source was served before.
+        blocks: Blocks in log order.
+        log_times: int64 (B,), broker time of each block's record, milliseconds since 1970.
+    """
+    marks: dict[SourceKey, Mark] = {}
+    fresh: list[FeatureBlock] = []
+    rests: list[Rest] = []
+    rows = 0
+    for block, log_ms in zip(blocks, log_times.tolist(), strict=True):
         if not len(block):
+            rests.append(Rest(rows, log_ms))
             continue
         source = (block.topic, block.partition)
-        before = highest.get(source, served.get(source, -1))
-        start = int(np.searchsorted(block.offsets, before, side="right"))
+        mark = marks.get(source) or served.get(source) or _UNSERVED
+        start = int(np.searchsorted(block.offsets, mark.offset, side="right"))
+        if start and block.log_times_ms[:start].max() > mark.log_ms:
+            start = 0
         if start < len(block):
             fresh.append(block.slice(start, len(block)) if start else block)
-            highest[source] = int(block.offsets[-1])
-    return fresh, highest
+            latest = max(mark.log_ms, int(block.log_times_ms.max()))
+            marks[source] = Mark(int(block.offsets[-1]), latest)
+            rows += len(block) - start
+    return fresh, marks, rests
 
 
 def _runs(blocks: Sequence[FeatureBlock]) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import orjson
 
@@ -15,7 +16,20 @@ SourceKey = tuple[str, int]
 """Telemetry topic and partition that a block's rows come from."""
 
 _SERVED = b"served "
-_INT = struct.Struct("<q")
+_MARK = struct.Struct("<qq")
+
+
+class Mark(NamedTuple):
+    """How far one source was served.
+
+    Attributes:
+        offset: Highest telemetry offset.
+        log_ms: Latest broker time of a telemetry record, milliseconds since 1970: an offset at or
+            below the mark with a later one is of another log, the topic was made anew.
+    """
+
+    offset: int
+    log_ms: int
 
 
 @dataclass(slots=True)
@@ -23,11 +37,11 @@ class ServeState:
     """State of one features partition (a `PartitionState`).
 
     Attributes:
-        served: Highest telemetry offset served, by source.
+        served: How far each source was served.
         windows: Open windows of SUMMARIZE.
     """
 
-    served: dict[SourceKey, int] = field(default_factory=dict)
+    served: dict[SourceKey, Mark] = field(default_factory=dict)
     windows: Windows = field(default_factory=Windows)
 
     def load(self, fields: Fields) -> None:
@@ -36,7 +50,7 @@ class ServeState:
         for name, value in fields:
             if name.startswith(_SERVED):
                 topic, partition = orjson.loads(name[len(_SERVED) :])
-                (self.served[topic, partition],) = _INT.unpack(value)
+                self.served[topic, partition] = Mark(*_MARK.unpack(value))
             else:
                 self.windows.load(name, value)
 
@@ -56,12 +70,12 @@ class ServeDelta:
 
     Attributes:
         state: What it was made from.
-        served: New highest offsets.
+        served: New marks.
         windows: Change of the open windows, None for none.
     """
 
     state: ServeState
-    served: dict[SourceKey, int]
+    served: dict[SourceKey, Mark]
     windows: WindowsDelta | None
 
     def changed(self) -> Fields:
@@ -81,6 +95,6 @@ class ServeDelta:
             self.windows.fold()
 
 
-def _served(offsets: dict[SourceKey, int]) -> Iterator[tuple[bytes, bytes]]:
-    for source, offset in offsets.items():
-        yield _SERVED + orjson.dumps(source), _INT.pack(offset)
+def _served(marks: dict[SourceKey, Mark]) -> Iterator[tuple[bytes, bytes]]:
+    for source, mark in marks.items():
+        yield _SERVED + orjson.dumps(source), _MARK.pack(*mark)

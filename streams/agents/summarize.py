@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.enrichers.late import BEGINNING, watermarks
 from headrace.schemas.batch import F64, I64
 from headrace.schemas.block import Labels
 from headrace.schemas.pipeline import Pipeline
@@ -19,13 +20,14 @@ from headrace.schemas.protocols import Output
 from headrace.schemas.summary import Moments, SummaryRecord, TopDevice
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.moments import Running
-from headrace.streams.agents.windows import Cell, CellKey, Windows, WindowsDelta
+from headrace.streams.agents.windows import Cell, CellKey, Reach, Windows, WindowsDelta
 
 log = logging.getLogger("headrace.summarize")
 
 ALL = "all"
 _LABEL = 64
 _GROUP = 260
+NO_TIMES = np.empty(0, np.int64)
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class ScoredRows:
 
     Attributes:
         event_times_ms: int64 (N,), milliseconds since 1970.
+        log_times_ms: int64 (N,), broker times of the events.
         entities: Entity of each.
         groups: Group of each.
         score: float32 (N,).
@@ -43,6 +46,7 @@ class ScoredRows:
     """
 
     event_times_ms: I64
+    log_times_ms: I64
     entities: Labels
     groups: Labels
     score: NDArray[np.float32]
@@ -51,12 +55,28 @@ class ScoredRows:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A record that says: nothing else has come until now (a `FeatureBlock` of no rows).
+
+    Attributes:
+        place: Rows before it.
+        log_ms: Broker time of it, milliseconds since 1970.
+    """
+
+    place: int
+    log_ms: int
+
+
 class Summarizer:
     """Folds predictions into tumbling event-time windows and groups, and releases what is over.
 
-    A window is released once the partition's watermark, the largest event time seen, has reached
-    its end and the allowed lateness. A row that comes after that, judged by the rows before it
-    alone, is in no summary. What is released depends on the log and not on how it was cut.
+    A window is released once the partition's watermark has reached its end and the allowed
+    lateness. The watermark is that of ENRICH; and where a record says that the partition has
+    rested for `summary.idle_s`, by the broker's times, event time is taken to have gone on since
+    the last row as the broker's clock did. A row that comes after its window was released, judged
+    by the records before it alone, is in no summary. What is released depends on the log and not
+    on how it was cut, nor on when it is read.
 
     Args:
         pipeline: Pipeline file.
@@ -69,6 +89,7 @@ class Summarizer:
         self._topic = topics.summaries.name
         self._window_ms = max(1, round(pipeline.summary.window_s * 1000))
         self._lateness_ms = round(pipeline.input.allowed_lateness_s * 1000)
+        self._idle_ms = round(pipeline.summary.idle_s * 1000)
         self._top = 0 if pipeline.input.entity_personal else pipeline.summary.top
         self._listed = {
             name: {*spec.values, spec.default} for name, spec in pipeline.input.attributes.items()
@@ -102,23 +123,42 @@ class Summarizer:
         return label[:_LABEL]
 
     def fold(
-        self, windows: Windows, rows: ScoredRows, partition: int
+        self,
+        windows: Windows,
+        rows: ScoredRows | None,
+        partition: int,
+        rests: Sequence[Rest] = (),
     ) -> tuple[WindowsDelta, list[Output]]:
-        """What `rows` change in the open windows, and the summaries they release.
+        """What `rows` and `rests` change in the open windows, and the summaries they release.
 
         Args:
             windows: State before the rows; not changed.
-            rows: Rows in log order.
+            rows: Rows in log order; None where there are none.
             partition: Source partition.
+            rests: Where among the rows the partition was said to rest, in log order.
         """
-        times = rows.event_times_ms
-        reached = np.maximum.accumulate(np.concatenate(([windows.watermark], times)))
-        delta = WindowsDelta(windows, int(reached[-1]))
-        starts = times - times % self._window_ms
-        in_time = starts + self._window_ms + self._lateness_ms > reached[:-1]
-        if len(times):
+        times, logged = (rows.event_times_ms, rows.log_times_ms) if rows else (NO_TIMES, NO_TIMES)
+        reached, reach = self._reached(windows.reach, times, logged, rests)
+        delta = WindowsDelta(windows, reach)
+        if rows is not None and len(times):
+            starts = times - times % self._window_ms
+            in_time = starts + self._window_ms + self._lateness_ms > reached[:-1]
             self._fold(delta, rows, starts, in_time)
         return delta, self._released(delta, partition)
+
+    def _reached(
+        self, before: Reach, times: I64, logged: I64, rests: Sequence[Rest]
+    ) -> tuple[I64, Reach]:
+        """The watermark before each row and after the last, and how far it is then."""
+        reached = watermarks(times, logged, before.watermark)
+        rest, heard, at = before.rest, before.heard, 0
+        for said in (*rests, None):
+            place = len(times) if said is None else said.place
+            if place > at:
+                rest, heard, at = int(reached[place]), int(logged[place - 1]), place
+            if said is not None and heard != BEGINNING and said.log_ms - heard >= self._idle_ms:
+                reached[place:] = np.maximum(reached[place:], rest + said.log_ms - heard)
+        return reached, Reach(int(reached[-1]), rest, heard)
 
     def _fold(
         self, delta: WindowsDelta, rows: ScoredRows, starts: I64, in_time: NDArray[np.bool_]
@@ -153,7 +193,7 @@ class Summarizer:
         _see(delta, keys, place, entities, rows.entities.names, score, high)
 
     def _released(self, delta: WindowsDelta, partition: int) -> list[Output]:
-        over = delta.watermark - self._lateness_ms - self._window_ms
+        over = delta.reach.watermark - self._lateness_ms - self._window_ms
         open_keys = {**delta.windows.cells, **delta.cells}
         delta.closed = sorted(key for key in open_keys if key[0] <= over)
         if not delta.closed:

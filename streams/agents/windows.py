@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from headrace.enrichers.late import BEGINNING
 from headrace.schemas.protocols import Fields
 from headrace.streams.agents.moments import Running
-
-BEGINNING = -(2**62)
-"""The watermark before the first event."""
 
 _WATERMARK = b"watermark"
 _CELL, _DEVICE = b"window ", b"device "
 _INT = struct.Struct("<q")
 _COUNTS = struct.Struct("<qq")
+_REACH = struct.Struct("<qqq")
 _SEEN = struct.Struct("<dq")
 
 CellKey = tuple[int, str]
@@ -25,6 +24,25 @@ CellKey = tuple[int, str]
 
 Seen = tuple[float, int]
 """A device's highest score and its anomalies, in one window and group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far the event time of one partition has come, milliseconds since 1970.
+
+    Attributes:
+        watermark: By every record so far.
+        rest: By the last row: from there event time is taken to go on when the stream rests.
+        heard: Broker time of that row.
+    """
+
+    watermark: int = BEGINNING
+    rest: int = BEGINNING
+    heard: int = BEGINNING
+
+    def encode(self) -> bytes:
+        """24 bytes."""
+        return _REACH.pack(self.watermark, self.rest, self.heard)
 
 
 @dataclass(slots=True)
@@ -66,17 +84,17 @@ class Windows:
     """Open windows of one partition.
 
     Attributes:
-        watermark: Largest event time seen, milliseconds since 1970.
+        reach: How far its event time has come.
         cells: What is open, by window and group.
     """
 
-    watermark: int = BEGINNING
+    reach: Reach = Reach()
     cells: dict[CellKey, Cell] = field(default_factory=dict)
 
     def load(self, name: bytes, value: bytes) -> bool:
         """Take one checkpoint field, in any order; false where it is none of ours."""
         if name == _WATERMARK:
-            (self.watermark,) = _INT.unpack(value)
+            self.reach = Reach(*_REACH.unpack(value))
         elif name.startswith(_CELL):
             start, group = orjson.loads(name[len(_CELL) :])
             cell = Cell.decode(value)
@@ -94,7 +112,7 @@ class Windows:
 
     def dump(self) -> Iterator[tuple[bytes, bytes]]:
         """Every field."""
-        yield _WATERMARK, _INT.pack(self.watermark)
+        yield _WATERMARK, self.reach.encode()
         for key, cell in self.cells.items():
             yield _cell_name(key), cell.encode()
             yield from _devices(key, cell.devices)
@@ -106,22 +124,22 @@ class WindowsDelta:
 
     Attributes:
         windows: What it was made from.
-        watermark: After the batch.
+        reach: After the batch.
         cells: New content of the cells it touched, without devices.
         devices: New content of the devices it changed, by cell.
         closed: Cells it closed.
     """
 
     windows: Windows
-    watermark: int
+    reach: Reach
     cells: dict[CellKey, Cell] = field(default_factory=dict)
     devices: dict[CellKey, dict[str, Seen]] = field(default_factory=dict)
     closed: list[CellKey] = field(default_factory=list)
 
     def changed(self) -> Fields:
         """Fields to set."""
-        if self.watermark != self.windows.watermark:
-            yield _WATERMARK, _INT.pack(self.watermark)
+        if self.reach != self.windows.reach:
+            yield _WATERMARK, self.reach.encode()
         closed = set(self.closed)
         for key, cell in self.cells.items():
             if key not in closed:
@@ -138,7 +156,7 @@ class WindowsDelta:
 
     def fold(self) -> None:
         """Apply it."""
-        self.windows.watermark = self.watermark
+        self.windows.reach = self.reach
         for key, cell in self.cells.items():
             known = self.windows.cells.get(key)
             cell.devices = known.devices if known else {}

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiokafka import TopicPartition  # type: ignore[import-untyped]
 
 from headrace.streams.bus.connection import Options, all_parts, lone_consumer
+from headrace.streams.bus.ends import log_ends
 from headrace.streams.bus.reads import Start, start_offsets
 
 Partition = tuple[str, int]
@@ -20,7 +21,9 @@ async def first_positions(
     *,
     known: Callable[[list[Partition]], Awaitable[dict[Partition, int]]] | None = None,
 ) -> dict[Partition, int]:
-    """Commit where a group starts, for partitions on which it has no offset yet.
+    """Commit where a group starts, for partitions on which it has no offset in the log yet.
+
+    An offset behind the log's end is one of another log under the same name, and counts as none.
 
     To be called before a member joins: a group with members refuses offsets from outside, and
     then has its own.
@@ -30,7 +33,7 @@ async def first_positions(
         group: Consumer group.
         topics: Topics it will read.
         start: ``latest``, ``earliest``, or a broker time in milliseconds since 1970.
-        known: Asked for the partitions without an offset; what it answers goes before `start`.
+        known: Asked for the partitions without one; what it answers goes before `start`.
 
     Returns:
         The offsets that were committed; empty when every partition had one.
@@ -44,7 +47,12 @@ async def first_positions(
         parts = await all_parts(consumer, topics)
         consumer.assign(parts)
         committed = [await consumer.committed(part) for part in parts]
-        new = [part for part, offset in zip(parts, committed, strict=True) if offset is None]
+        ends = await log_ends(consumer, parts)
+        new = [
+            part
+            for part, offset in zip(parts, committed, strict=True)
+            if offset is None or offset > ends[part]
+        ]
         if not new:
             return {}
         offsets = await start_offsets(consumer, new, start)

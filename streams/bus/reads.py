@@ -14,6 +14,7 @@ from headrace.schemas.batch import LastRecord, RecordBatch
 from headrace.schemas.errors import BusUnavailableError, StateError, TopicError
 from headrace.streams.bus.connection import Options, all_parts, lone_consumer
 from headrace.streams.bus.ends import log_ends
+from headrace.streams.bus.header_names import expect_any
 
 _POLL_MS = 200
 
@@ -156,7 +157,12 @@ async def read_assigned(
     """
     position, moved = await consumer.position(part), time.monotonic()
     while position < stop:
-        found = await consumer.getmany(part, timeout_ms=_POLL_MS)
+        try:
+            found = await consumer.getmany(part, timeout_ms=_POLL_MS)
+        except UnicodeDecodeError:
+            expect_any()
+            consumer.seek(part, position)
+            continue
         at = await consumer.position(part)
         if at > position:
             position, moved = at, time.monotonic()

@@ -20,6 +20,8 @@ become visible with the commit of the next one.
 
 **A batch that fails before it was sent.** A second future of it gets the error too, which nobody
 looks at; the event loop then reports it with a traceback for each batch of a fenced producer.
+
+**A header name that is no UTF-8.** See `header_names`.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ from aiokafka.producer.transaction_manager import (  # type: ignore[import-untyp
 )
 from aiokafka.protocol.commit import OffsetFetchRequest  # type: ignore[import-untyped]
 
+from headrace.streams.bus.header_names import allow_any_names
+
 _DONE = "_headrace_repaired"
 _MARKERS_S = 0.005
 
@@ -50,6 +54,7 @@ def repair_aiokafka() -> None:
     GroupCoordinator._send_req = _checked(GroupCoordinator._send_req)
     Fetcher.close = _closing(Fetcher.close)
     sender.BACKOFF_OVERRIDE = _MARKERS_S
+    allow_any_names()
     MessageBatch.failure = _failing(MessageBatch.failure)
     TransactionManager.error_transaction = _remembering(TransactionManager.error_transaction)
     setattr(GroupCoordinator, _DONE, True)

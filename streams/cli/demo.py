@@ -190,7 +190,7 @@ class Demo:
     async def _mark_begin(self, site: Site) -> None:
         """Note where this run begins: a bus that is kept may hold the rest of an earlier one."""
         topic = topics_of(self._pipeline).telemetry.name
-        options = site.bus.options if site.bus else {}
+        options = site.backing.bus.options if site.backing.bus else {}
         for partition, (_, end) in (await log_ranges(options, topic)).items():
             self._ledger.begins[f"{topic}[{partition}]"] = end
 
@@ -229,7 +229,7 @@ class Demo:
             await asyncio.sleep(DRAIN_LOOK_S)
 
     def _report(self, site: Site, tap: Tap) -> dict[str, Any]:
-        bus = site.bus.kind if site.bus else "none"
+        bus = site.backing.bus.kind if site.backing.bus else "none"
         report = self._ledger.report(bus=bus, events_in=tap.events, bytes_raw=tap.bytes)
         if self._disturb:
             caught = self._caught_after_s
@@ -249,7 +249,7 @@ class Demo:
         )
 
     async def _show(self, site: Site) -> None:
-        kind = site.bus.kind if site.bus else ""
+        kind = site.backing.bus.kind if site.backing.bus else ""
         if self._watched:
             from headrace.streams.cli.view import LiveView
 

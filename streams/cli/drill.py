@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,21 @@ from headrace.schemas.strict import nearest
 from headrace.streams.cli.context import load, pipeline_file
 from headrace.streams.cli.running import run
 from headrace.streams.drill.campaign import run_plan
+from headrace.streams.drill.kinds import KINDS, Kind
 from headrace.streams.drill.pipeline_copy import copy_pipeline
 from headrace.streams.drill.report import line, report, verdict
-from headrace.streams.drill.schedule import KINDS, Kind, Plan, make_plan
+from headrace.streams.drill.schedule import Plan, make_plan
 from headrace.streams.drill.services import Services, opened
 from headrace.streams.drill.target import Target
 
 FAULTS_EVERY_S = 60.0
 """Of every kind but ``kill`` there is one in so long a time."""
+
+MODES = {
+    "default": "at-least-once",
+    "at-least-once": "at-least-once",
+    "exactly-once": "exactly-once",
+}
 
 MOST_EVENTS = 400_000
 """About 5 KB of memory each: what was sent, what it became, twice."""
@@ -40,13 +48,13 @@ MOST_EVENTS = 400_000
 @click.option("--faults", default=",".join(KINDS), show_default=True, help="Kinds of faults.")
 @click.option("--rate", type=click.FloatRange(1, 20_000), default=1000.0, show_default=True,
               help="Events per second.")  # fmt: skip
-@click.option("--mode", type=click.Choice(["at-least-once"]), default="at-least-once",
-              show_default=True, help="What is promised.")  # fmt: skip
+@click.option("--mode", type=click.Choice(list(MODES)), default=None,
+              help="Delivery mode; left out, the one of PIPELINE.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Run on the bus or store that the settings name.")
 @click.option("--json", "as_json", is_flag=True, help="Last line of output is one JSON object.")
 def drill(
-    pipeline: str, kills: int, seed: int, seconds: float, faults: str, rate: float, mode: str,
-    yes: bool, as_json: bool,
+    pipeline: str, kills: int, seed: int, seconds: float, faults: str, rate: float,
+    mode: str | None, yes: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Do to a pipeline what may happen to it, under load, and count what that cost.
 
@@ -63,11 +71,14 @@ def drill(
     file, settings = pipeline_file(pipeline), load()
     kinds = _kinds(faults)
     _refuse_unasked(settings, yes=yes)
-    load_pipeline(file)
+    mode = MODES[mode] if mode else load_pipeline(file).delivery.mode
     others = max(1, int(seconds // FAULTS_EVERY_S))
     found = run(
-        _run(file, settings, kinds, seed, kills=kills, others=others, seconds=seconds, rate=rate)
-    )
+        _run(
+            Copies(file, mode), settings, kinds, seed,
+            kills=kills, others=others, seconds=seconds, rate=rate,
+        )
+    )  # fmt: skip
     if found is None:
         raise click.Abort
     facts = {"mode": mode, **found, "seconds": round(time.monotonic() - began_s, 1)}
@@ -98,7 +109,7 @@ def _refuse_unasked(settings: Settings, *, yes: bool) -> None:
 
 
 async def _run(
-    file: Path, settings: Settings, kinds: list[Kind], seed: int, *,
+    copies: Copies, settings: Settings, kinds: list[Kind], seed: int, *,
     kills: int, others: int, seconds: float, rate: float,
 ) -> dict[str, Any]:  # fmt: skip
     async with opened(settings) as (services, folder):
@@ -109,21 +120,40 @@ async def _run(
         plan = make_plan(seed, kinds, kills=kills, others=others, seconds=seconds)
         if not plan.faults:
             raise SettingsError("no fault is left, so the drill would prove nothing; see --faults")
-        facts = await _drilled(file, folder, plan, services, rate)
-        return {"pipeline": str(file), **facts, "left_out": left_out}
+        facts = await _drilled(copies, folder, plan, services, rate)
+        return {"pipeline": str(copies.file), **facts, "left_out": left_out}
 
 
 async def _drilled(
-    file: Path, folder: Path, plan: Plan, services: Services, rate: float
+    copies: Copies, folder: Path, plan: Plan, services: Services, rate: float
 ) -> dict[str, Any]:
-    name = f"drill-{uuid.uuid4().hex[:8]}"
-    target = Target(copy_pipeline(file, folder, name), services.endpoints)
-    telemetry = target.topics.telemetry.name
-    calm = Target(
-        copy_pipeline(file, folder, f"{name}-calm", telemetry=telemetry), services.endpoints
-    )
-    click.echo(f"drilling {name}: {len(plan.faults)} faults for {', '.join(plan.workers)}")
+    target, calm = copies.made(folder, services)
+    click.echo(f"drilling {target.name}: {len(plan.faults)} faults for {', '.join(plan.workers)}")
     outcome = await run_plan(
         plan, target, calm, services, rate_per_s=rate, tell=lambda s: click.echo(line(s))
     )
     return report(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What is drilled: a pipeline file, in a delivery mode."""
+
+    file: Path
+    mode: str
+
+    def made(self, folder: Path, services: Services) -> tuple[Target, Target]:
+        """The pipeline under fire, and the one of the fault-free run over its telemetry.
+
+        The latter is delivered at least once, which is quicker and without faults the same.
+        """
+        name = f"drill-{uuid.uuid4().hex[:8]}"
+        target = Target(copy_pipeline(self.file, folder, name, mode=self.mode), services.endpoints)
+        calm = copy_pipeline(
+            self.file,
+            folder,
+            f"{name}-calm",
+            telemetry=target.topics.telemetry.name,
+            mode="at-least-once",
+        )
+        return target, Target(calm, services.endpoints)

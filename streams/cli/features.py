@@ -1,4 +1,4 @@
-"""`headrace features`: what the online store knows of an entity."""
+"""`headrace features`: what the online store knows of an entity; snapshots of the state."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from headrace.schemas.strict import nearest
 from headrace.schemas.views import expand
 from headrace.streams.cli.context import load, pipeline_file
 from headrace.streams.cli.running import run
+from headrace.streams.cli.snapshots import snapshots
 from headrace.streams.client.clock import wall_clock
 
 
 @click.group()
 def features() -> None:
-    """Read the online feature store."""
+    """Read the online feature store, and the snapshots of the state behind it."""
+
+
+features.add_command(snapshots)
 
 
 @features.command()

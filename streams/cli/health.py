@@ -6,11 +6,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from headrace.feature_store.open import open_store
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.pipeline import Pipeline, load_pipeline
-from headrace.schemas.settings import BusSettings, Settings, StoreSettings
+from headrace.schemas.settings import BusSettings, Settings, SnapshotSettings, StoreSettings
 from headrace.schemas.topics import PipelineTopics, TopicSpec, topics_of
 from headrace.streams.bus.admin import describe_topics
 from headrace.streams.bus.connection import check_bus
@@ -25,6 +26,10 @@ from headrace.streams.cli.findings import (
     setting_values,
 )
 from headrace.streams.local.local_kafka import LocalKafka
+from headrace.streams.modes import check_mode, check_transactions
+
+LEAST_OUTAGE_H = 1.0
+"""An outage that has to be survived: somebody has to notice, come and mend it."""
 
 ANSWER_S = 20.0
 """Longest wait for one service."""
@@ -38,7 +43,7 @@ async def examine(name: str) -> list[Finding]:
     except HeadraceError as error:
         return [*findings, failed("settings", error)]
     findings += setting_values(settings, _settings_file())
-    pipeline, found = _pipeline(name)
+    pipeline, found = _pipeline(name, settings.snapshots)
     findings += found
     findings += [finding async for finding in _services(settings, pipeline)]
     return findings
@@ -49,7 +54,7 @@ def _settings_file() -> Path | None:
     return file if file.exists() else None
 
 
-def _pipeline(name: str) -> tuple[Pipeline | None, list[Finding]]:
+def _pipeline(name: str, snapshots: SnapshotSettings) -> tuple[Pipeline | None, list[Finding]]:
     """The pipeline and its model."""
     try:
         file = pipeline_file(name)
@@ -58,7 +63,7 @@ def _pipeline(name: str) -> tuple[Pipeline | None, list[Finding]]:
         return None, [failed("pipeline", error)]
     columns = len(pipeline.columns())
     found = [Finding("ok", "pipeline", f"{pipeline.name} ({pipeline.digest}), {columns} features")]
-    found += _retention(topics_of(pipeline))
+    found += retention_findings(topics_of(pipeline), snapshots)
     return pipeline, [*found, _model(pipeline, file.parent)]
 
 
@@ -81,32 +86,52 @@ def _model(pipeline: Pipeline, folder: Path) -> Finding:
     )
 
 
-def _retention(topics: PipelineTopics) -> Iterator[Finding]:
-    """The pipeline's own numbers: a stage must not outlive what it is rebuilt from."""
-    telemetry, features = topics.telemetry.retention_ms, topics.features.retention_ms
-    if features < telemetry:
+def retention_findings(topics: PipelineTopics, snapshots: SnapshotSettings) -> Iterator[Finding]:
+    """How long an outage may last, and what else retention must hold.
+
+    Telemetry must reach back over the longest outage and, where snapshots are kept, to the newest
+    one before it: state is rebuilt from there.
+
+    Args:
+        topics: The pipeline's topics, with the retention that its file says.
+        snapshots: How often a copy of the checkpoints is kept, if at all.
+    """
+    kept_h = topics.telemetry.retention_ms / 3_600_000
+    outage_h = kept_h - (snapshots.every_s / 3600 if snapshots.url is not None else 0.0)
+    if outage_h < LEAST_OUTAGE_H:
         yield Finding(
             "warn",
             "retention",
-            "features are kept shorter than telemetry, expected as long; raise their retention",
+            f"telemetry is kept {kept_h:g} h, which leaves {max(outage_h, 0.0):g} h for an outage, "
+            f"expected {LEAST_OUTAGE_H:g} h or more; raise topics.raw_hours",
         )
-    if telemetry < 3_600_000:
-        yield Finding(
-            "warn",
-            "retention",
-            f"telemetry is kept {telemetry / 3_600_000:g} h, less than an outage may last; "
-            f"raise topics.raw_hours",
-        )
+    else:
+        line = f"an outage of up to {outage_h:.3g} h loses nothing: telemetry is kept {kept_h:g} h"
+        yield Finding("ok", "retention", line)
+
+
+async def _delivery(
+    pipeline: Pipeline, *, embedded: bool = False, options: Mapping[str, Any] | None = None
+) -> Finding:
+    """Whether the bus can keep the delivery mode; one that runs is asked for transactions."""
+    try:
+        check_mode(pipeline, embedded=embedded)
+        if options is not None:
+            await check_transactions(pipeline, options)
+    except HeadraceError as error:
+        return failed("delivery", error)
+    return Finding("ok", "delivery", f"the bus can keep {pipeline.delivery.mode!r}")
 
 
 async def _services(settings: Settings, pipeline: Pipeline | None) -> AsyncIterator[Finding]:
-    async for finding in _bus(settings.bus, pipeline):
+    async for finding in bus_findings(settings.bus, pipeline):
         yield finding
     async for finding in _store(settings.store, pipeline):
         yield finding
 
 
-async def _bus(bus: BusSettings, pipeline: Pipeline | None) -> AsyncIterator[Finding]:
+async def bus_findings(bus: BusSettings, pipeline: Pipeline | None) -> AsyncIterator[Finding]:
+    """The bus, whether it can keep the delivery mode, and each topic of the pipeline."""
     if bus.url == "local":
         durable = bus.kind == "kafka" or (bus.kind == "auto" and LocalKafka.installed())
         which = "a local Kafka" if durable else "the embedded bus, in memory"
@@ -114,6 +139,8 @@ async def _bus(bus: BusSettings, pipeline: Pipeline | None) -> AsyncIterator[Fin
             yield Finding("fail", "bus", "local Kafka is not installed; headrace kafka --install")
         else:
             yield Finding("ok", "bus", f"local: up and demo start {which}")
+        if pipeline is not None:
+            yield await _delivery(pipeline, embedded=not durable)
         return
     try:
         async with asyncio.timeout(ANSWER_S):
@@ -121,6 +148,7 @@ async def _bus(bus: BusSettings, pipeline: Pipeline | None) -> AsyncIterator[Fin
             check = await check_bus(options)
             yield Finding("ok" if check.state == "answers" else "fail", "bus", check.line)
             if check.state == "answers" and pipeline is not None:
+                yield await _delivery(pipeline, options=options)
                 names = [spec.name for spec in topics_of(pipeline).all()]
                 found = await describe_topics(options, names)
                 for finding in topic_findings(topics_of(pipeline), found, pipeline.name):
@@ -149,6 +177,21 @@ def topic_findings(
             )
         else:
             yield _topic(spec, there)
+    telemetry, features = (
+        _kept_ms(found.get(spec.name)) for spec in (topics.telemetry, topics.features)
+    )
+    if 0 <= features < telemetry:
+        yield Finding(
+            "warn",
+            f"topic {topics.features.name}",
+            f"keeps records {features} ms and telemetry {telemetry}, expected as long: SERVE loses "
+            f"what ENRICH still has; raise its retention.ms",
+        )
+
+
+def _kept_ms(there: TopicFound | None) -> int:
+    """Retention as the bus tells it, milliseconds; -1 for ever or not told."""
+    return int(there.configs.get("retention.ms", -1)) if there is not None else -1
 
 
 def _topic(spec: TopicSpec, there: TopicFound) -> Finding:

@@ -22,7 +22,7 @@ _AT = "headrace.streams.cli."
 COMMANDS = {
     "demo": Lazy(_AT + "demo:demo", "Run the whole path on this machine's own telemetry."),
     "up": Lazy(_AT + "up:up", "Run a pipeline on the bus and store of the settings."),
-    "produce": Lazy(_AT + "produce:produce", "Send telemetry: this machine's, or a file."),
+    "produce": Lazy(_AT + "produce:produce", "Send telemetry: this machine's, a file, a fleet."),
     "consume": Lazy(_AT + "consume:consume", "Print predictions, summaries or dead letters."),
     "deadletter": Lazy(_AT + "deadletter:deadletter", "List, show and redrive dead letters."),
     "features": Lazy(_AT + "features:features", "Read the online feature store."),

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.schemas.batch import Headers, RecordBatch
-from headrace.schemas.deadletter import REDRIVE, REDRIVEN, parse_source, split_headers
+from headrace.schemas.deadletter import CUTS, REDRIVE, REDRIVEN, parse_source, split_headers
 from headrace.schemas.errors import Source
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import BusSettings
@@ -43,6 +43,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         model: Digest of the model that refused it; None where none did.
         redriven_to: Of a mark: where the dead letter went, None where the bus did not tell.
         original_bytes: Size of the original value where only its beginning was kept.
+        is_cut: It is not the whole record: value, key or headers were too large.
         tombstone: The original had no value.
         key: The original's key.
         headers: The original's headers, as read.
@@ -60,9 +61,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     redriven_to: str | None = None
     original_bytes: int | None = None
+    is_cut: bool = False
     tombstone: bool = False
     key: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     value: bytes
 
     @property
@@ -131,6 +133,7 @@ class DeadLetters:
                 model=text.get("model"),
                 redriven_to=text.get("redriven_to"),
                 original_bytes=int(text["original_bytes"]) if "original_bytes" in text else None,
+                is_cut=not text.keys().isdisjoint(CUTS),
                 tombstone="tombstone" in text,
                 key=records.keys[row],
                 headers=tuple(original),

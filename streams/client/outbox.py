@@ -194,7 +194,7 @@ class Outbox:
         while lane.waiting:
             first = lane.waiting[0]
             size += len(first.value) + len(first.key or b"") + ROW_OVERHEAD_BYTES
-            size += sum(len(name) + len(value) for name, value in first.headers)
+            size += sum(len(name) + len(value or b"") for name, value in first.headers)
             if batch and size > self._batch_bytes:
                 return batch
             batch.append(lane.waiting.popleft())

@@ -134,7 +134,7 @@ class Redrive:
             return "serve"
         if letter.origin.topic != self._telemetry or letter.origin.partition >= self._partitions:
             return "elsewhere"
-        if letter.original_bytes is not None:
+        if letter.is_cut:
             return "cut"
         if letter.tombstone:
             return "tombstone"

@@ -10,16 +10,14 @@ import logging
 from dataclasses import dataclass
 
 from headrace.schemas.batch import LastRecord, RecordBatch
-from headrace.schemas.errors import OwnershipLostError, StateError, TopicError
+from headrace.schemas.errors import OwnershipLostError, StateError
 from headrace.schemas.numerics import numerics_fingerprint
-from headrace.schemas.protocols import CheckpointMeta, PartitionState, Snapshot, WriteOutcome
+from headrace.schemas.protocols import CheckpointMeta, PartitionState, WriteOutcome
 from headrace.streams.delivery.isolate import effects_of
 from headrace.streams.delivery.ports import Outlet, StagePorts
+from headrace.streams.delivery.recovery import FORMAT, Found, Recovery
 
 log = logging.getLogger("headrace.delivery")
-
-FORMAT = 1
-"""Version of the checkpoint's own format."""
 
 
 @dataclass(slots=True)
@@ -30,7 +28,7 @@ class Owned:
         claim: Our claim on its checkpoint.
         state: The fold over the log below `position`.
         position: P: the next offset to process and publish; R as far as the store knows.
-        stored: R as the store has it.
+        stored: R as the store has it; -1 where it has none, or one that is not of this state.
         epoch: How many logs of this name the state has seen.
         last: The last record below `position`.
         rebuilt: The state comes from a truncated history.
@@ -54,6 +52,7 @@ class Owned:
             numerics=numerics_fingerprint(),
             epoch=self.epoch,
             last=self.last,
+            rebuilt=self.rebuilt,
         )
 
 
@@ -99,12 +98,7 @@ class Takeover:
         await self._outlet.fence()
         committed = await self._fenced_offset(topic, partition)
         begin, end = await self._stage.source.log_range(topic, partition)
-        found = await self._stage.store.read(key)
-        epoch = found.meta.epoch if found else 0
-        if found and (reason := await self._set_aside(topic, partition, found, begin, end)):
-            log.warning("checkpoint of %s[%d] is set aside: %s", topic, partition, reason)
-            epoch += 1
-            found = None
+        checkpoint = await self._stage.store.read(key)
         if committed is not None and committed > end:
             log.warning(
                 "offset %d of %s[%d] lies behind the log's end %d: this is another log, read from "
@@ -114,9 +108,12 @@ class Takeover:
             committed = begin
         if committed is not None and committed < finished <= end:
             committed = finished
-        owned = self._loaded(topic, partition, claim, epoch, found, committed, begin)
-        await self._catch_up(topic, partition, owned, committed, begin)
-        await self._settle(key, owned, found)
+        recovery = Recovery(self._stage, topic, partition, begin=begin, end=end)
+        found = await recovery.find(checkpoint, committed)
+        owned = self._loaded(topic, partition, claim, found, committed, begin)
+        self._tell(topic, partition, owned, committed)
+        await self._catch_up(topic, partition, owned, committed)
+        await self._settle(key, owned)
         return owned
 
     async def _fenced_offset(self, topic: str, partition: int) -> int | None:
@@ -126,62 +123,65 @@ class Takeover:
             await self._stage.group.commit(topic, partition, committed)
         return committed
 
-    async def _set_aside(
-        self, topic: str, partition: int, found: Snapshot, begin: int, end: int
-    ) -> str | None:
-        """Why this checkpoint must not be used; None when it may."""
-        meta = found.meta
-        if meta.partitions != self._stage.partitions:
-            raise TopicError(
-                f"topic {topic!r} has {self._stage.partitions} partitions, its checkpoint was made "
-                f"with {meta.partitions}; restore that count, or give the pipeline a new name"
-            )
-        if meta.format != FORMAT:
-            return f"its format is {meta.format}, expected {FORMAT}"
-        if meta.layout != self._stage.agent.layout:
-            return "the pipeline's features have changed since it was written"
-        if meta.position > end:
-            return f"it ends at offset {meta.position}, the log at {end}: this is another log"
-        if meta.last is None or meta.last.offset < begin:
-            return None
-        if await self._stage.source.last_record(topic, partition, meta.last.offset) != meta.last:
-            return f"the record at offset {meta.last.offset} is another one: this is another log"
-        return None
-
     def _loaded(
         self,
         topic: str,
         partition: int,
         claim: int,
-        epoch: int,
-        found: Snapshot | None,
+        found: Found,
         committed: int | None,
         begin: int,
     ) -> Owned:
-        """State at R; without a checkpoint, the empty state at the log's start."""
+        """State at R; without one, the empty state at the log's start."""
         state = self._stage.agent.new_state(topic, partition)
-        if found is None:
+        if found.state is None:
             if committed is None:
                 raise StateError(
                     f"partition {topic}[{partition}] has neither a checkpoint nor a group offset; "
                     f"say where to begin with --from earliest|latest|<time>"
                 )
-            return Owned(claim, state, begin, -1, epoch, None, rebuilt=begin > 0)
-        state.load(found.fields)
-        meta = found.meta
-        rebuilt = meta.position < begin
-        if rebuilt:
-            lost = begin - meta.position
+            self._count_expired(topic, partition, begin - committed)
+            return Owned(claim, state, begin, -1, found.epoch, None, rebuilt=begin > 0)
+        state.load(found.state.fields)
+        meta = found.state.meta
+        self._count_expired(topic, partition, begin - max(meta.position, committed or 0))
+        return Owned(
+            claim,
+            state,
+            max(meta.position, begin),
+            meta.position if found.stored else -1,
+            found.epoch,
+            meta.last,
+            rebuilt=meta.rebuilt or meta.position < begin,
+        )
+
+    def _count_expired(self, topic: str, partition: int, lost: int) -> None:
+        """What lies below the log's start and was neither folded nor published."""
+        if lost > 0:
             self._stage.counters.expired += lost
             log.warning(
                 "%d events of %s[%d] expired before they were read; raise the topic's retention",
                 lost, topic, partition,
             )  # fmt: skip
-        position = max(meta.position, begin)
-        return Owned(claim, state, position, meta.position, epoch, meta.last, rebuilt)
+
+    def _tell(self, topic: str, partition: int, owned: Owned, committed: int | None) -> None:
+        """Say where offset and state differ: a crash's doing, or somebody's who set the offset."""
+        ahead = 0 if committed is None else committed - owned.position
+        if ahead > 0:
+            log.warning(
+                "the group's offset %d of %s[%d] lies %d ahead of its state%s: they are folded "
+                "into it and not published",
+                committed, topic, partition, ahead, ", rebuilt" if owned.rebuilt else "",
+            )  # fmt: skip
+        elif ahead < 0:
+            log.warning(
+                "the group's offset %d of %s[%d] lies %d behind its state: they were done and are "
+                "not done again",
+                committed, topic, partition, -ahead,
+            )  # fmt: skip
 
     async def _catch_up(
-        self, topic: str, partition: int, owned: Owned, committed: int | None, begin: int
+        self, topic: str, partition: int, owned: Owned, committed: int | None
     ) -> None:
         """Fold what lies between R and O without publishing: it was published before."""
         if committed is None or committed <= owned.position:
@@ -207,9 +207,9 @@ class Takeover:
             owned.last = part.last_record()
             self._stage.counters.replayed += len(part)
 
-    async def _settle(self, key: str, owned: Owned, found: Snapshot | None) -> None:
+    async def _settle(self, key: str, owned: Owned) -> None:
         """Make store and arrays agree: the checkpoint at P, and the online rows it implies."""
-        if found is None or owned.position != owned.stored:
+        if owned.position != owned.stored:
             meta = owned.meta(self._stage.agent.layout, self._stage.partitions)
             outcome = await self._stage.store.rewrite(
                 key, claim=owned.claim, meta=meta, fields=owned.state.dump()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headrace.feature_store.snapshots import Snapshots
 from headrace.feature_store.store import Store
 from headrace.schemas.batch import LastRecord, RecordBatch
 from headrace.schemas.protocols import Agent, Output
@@ -117,6 +118,7 @@ class StagePorts:
         share: The stage's dead-letter limit.
         central: Topics whose records may travel upstream; their bytes are counted.
         transactions: Opens a source partition's transactional outlet; None is at least once.
+        snapshots: Where a lost checkpoint is rebuilt from; None: from the log alone.
     """
 
     agent: Agent
@@ -130,6 +132,7 @@ class StagePorts:
     share: DeadLetterShare
     central: frozenset[str] = frozenset()
     transactions: Callable[[str, int], Outlet] | None = None
+    snapshots: Snapshots | None = None
 
     def key(self, topic: str, partition: int) -> str:
         """Checkpoint key of one source partition."""

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from headrace.schemas.batch import Headers
 from headrace.schemas.block import FeatureBlock
 from headrace.schemas.ids import prediction_ids
 from headrace.streams.drill.load import Load
 
 Place = tuple[int, int]
-Records = dict[int, list[tuple[bytes | None, bytes, Sequence[tuple[str, bytes]]]]]
+Records = dict[int, list[tuple[bytes | None, bytes, Headers]]]
 
 
 @dataclass
@@ -99,7 +100,7 @@ def understand(load: Load, dump: Dump) -> Found:
     late = {(place[0], row.value): place for place, row in load.places("late").items()}
     for partition, records in dump.deadletter.items():
         for _, value, headers in records:
-            facts = {name: text.decode() for name, text in headers}
+            facts = {name: (text or b"").decode() for name, text in headers}
             offset = int(facts["source"].rpartition("@")[2])
             found.dead.follow(partition, offset)
             found.dead.add((partition, offset), (facts["code"], facts["stage"], value))

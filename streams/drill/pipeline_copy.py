@@ -16,7 +16,14 @@ ANY_SKEW_S = 1e9
 """A drill's event times are fixed, so a device's clock may be wrong by any amount."""
 
 
-def copy_pipeline(source: Path, folder: Path, name: str, *, telemetry: str | None = None) -> Path:
+def copy_pipeline(
+    source: Path,
+    folder: Path,
+    name: str,
+    *,
+    telemetry: str | None = None,
+    mode: str | None = None,
+) -> Path:
     """Write the copy of a pipeline file that a drill runs.
 
     Files that it names are read where they are. Everything that decides about features, scores and
@@ -27,6 +34,7 @@ def copy_pipeline(source: Path, folder: Path, name: str, *, telemetry: str | Non
         folder: Where the copy goes, as ``<name>.toml``.
         name: A name that is new to bus and store.
         telemetry: Topic to read instead of one of its own.
+        mode: Delivery mode instead of the file's.
 
     Raises:
         PipelineFileError: `source` cannot be read. Fatal.
@@ -44,6 +52,8 @@ def copy_pipeline(source: Path, folder: Path, name: str, *, telemetry: str | Non
     wanted = {"partitions": partitions, "telemetry": telemetry, **hours}
     tree["topics"] = {key: value for key, value in wanted.items() if value is not None}
     tree.setdefault("delivery", {})["start"] = "earliest"
+    if mode is not None:
+        tree["delivery"]["mode"] = mode
     for table, key in (("model", "file"), ("model", "golden"), ("devices", "file")):
         if key in tree.get(table, {}):
             tree[table][key] = str((source.parent / tree[table][key]).absolute())

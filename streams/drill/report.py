@@ -32,7 +32,7 @@ def _fault(struck: Struck) -> dict[str, Any]:
     return {
         "kind": fault.kind,
         "victims": list(fault.victims),
-        "point": fault.point,
+        "points": list(fault.points),
         "reached": struck.reached,
         "when": fault.when,
         "down_s": round(fault.down_s, 3),
@@ -45,9 +45,11 @@ def line(struck: Struck) -> str:
     fault = struck.fault
     whom = ", ".join(fault.victims) or "the service"
     text = f"{fault.kind} of {whom}, {fault.down_s:.1f} s"
-    if fault.point is None:
+    if not fault.points:
         return text
-    return f"{text}, then at {fault.point}" + ("" if struck.reached else " (not reached: killed)")
+    return f"{text}, then at {' and '.join(fault.points)}" + (
+        "" if struck.reached else " (not reached: killed)"
+    )
 
 
 def verdict(facts: dict[str, Any]) -> str:

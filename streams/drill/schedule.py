@@ -7,20 +7,15 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from headrace.streams.drill.crash_points import STEPS, CrashPoint
+from headrace.streams.drill.kinds import SESSION_S, TRAITS, Kind
 from headrace.streams.jobs import STAGES
 
-Kind = Literal["kill", "pause", "store-lost", "rebalance", "bus-restart", "store-restart"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-ON_SERVICES: frozenset[Kind] = frozenset({"store-lost", "bus-restart", "store-restart"})
-"""Faults of bus and store themselves, so only for services of the drill's own."""
-
 When = Literal["surge", "back", "any"]
-SESSION_S = 8.0
-"""After so long without a sign of life a member's partitions go to others."""
+TOGETHER = 0.75
+"""Share of the kills at crash points that strike both stages at once."""
 
 DEEPEST = {"takeover": 2, "process": 12, "publish": 12, "online rows": 12, "checkpoint": 12}
 """Largest n of a crash point: a new worker is sure to come so far, as it takes two partitions
@@ -32,16 +27,14 @@ class Fault:
     """One blow.
 
     Attributes:
-        kind: What is done. ``kill``: SIGKILL of the victims. ``pause``: they are stopped and go on.
-            ``rebalance``: they leave in order. ``store-lost``: the store is emptied while the
-            victims, if any, are down. ``bus-restart``, ``store-restart``: SIGKILL of the service.
+        kind: What is done.
         due_s: Not before this, seconds from the begin of the load.
         when: ``surge``: after all are ready, in a surge. ``back``: just after all are ready, in
             the backlog that waits for them. ``any``: at any time, ready or not.
         after_s: Time from then to the blow, seconds.
         victims: Workers it strikes together: ``serve``, ``serve-2`` for the second of a stage.
         down_s: Time until they, or the service, are there again, seconds.
-        point: Where the first victim's next life ends as well; None lets it live.
+        points: Where the victims' next lives end as well; none lets them live.
     """
 
     kind: Kind
@@ -50,21 +43,21 @@ class Fault:
     after_s: float
     victims: tuple[str, ...]
     down_s: float
-    point: str | None = None
+    points: tuple[str, ...] = ()
 
     def kills(self) -> Counter[str]:
         """Workers of each stage that it ends without notice."""
-        if self.kind in ("bus-restart", "store-restart", "rebalance", "pause"):
+        if self.kind not in ("kill", "store-lost"):
             return Counter()
-        struck = [*self.victims, *self.victims[:1]] if self.point else self.victims
-        return Counter(victim.partition("-")[0] for victim in struck)
+        ended = (*self.victims, *(point.partition(":")[0] for point in self.points))
+        return Counter(victim.partition("-")[0] for victim in ended)
 
     def repeats(self) -> Counter[str]:
         """Stretches of each stage that it may cause to be published again, in each partition."""
-        if self.kind == "pause":
+        bound = TRAITS[self.kind].repeats
+        if bound == "struck" and not self.kills():
             return Counter(victim.partition("-")[0] for victim in self.victims)
-        everywhere = self.kind in ON_SERVICES
-        return self.kills() + Counter(dict.fromkeys(STAGES, int(everywhere)))
+        return self.kills() + Counter(dict.fromkeys(STAGES, int(bound == "every")))
 
 
 @dataclass(frozen=True)
@@ -85,13 +78,15 @@ class Plan:
         """Workers of each stage that are ended without notice."""
         return sum((fault.kills() for fault in self.faults), Counter[str]())
 
-    def repeats(self) -> Counter[str]:
-        """Repeated stretches that are no breach, per partition and stage."""
+    def repeats(self) -> Counter[str] | None:
+        """Repeated stretches that are no breach, per partition and stage; None: any number."""
+        if any(TRAITS[fault.kind].repeats == "any" for fault in self.faults):
+            return None
         return sum((fault.repeats() for fault in self.faults), Counter[str]())
 
-    def has(self, kind: Kind) -> bool:
-        """Whether there is a fault of this kind."""
-        return any(fault.kind == kind for fault in self.faults)
+    def forgets(self) -> bool:
+        """Whether the store may lose what it has acknowledged."""
+        return any(TRAITS[fault.kind].forgets for fault in self.faults)
 
 
 def make_plan(
@@ -100,11 +95,11 @@ def make_plan(
     """The faults of one run, in a seeded order at seeded times.
 
     Kills come in pairs: one at a random time, and one of the life after it at a crash point. The
-    points of both stages take turns, in a seeded order.
+    points of both stages take turns, in a seeded order; most pairs strike both stages together.
 
     Args:
         seed: Same seed and arguments, same plan.
-        kinds: Kinds of faults; with ``pause`` or ``rebalance`` one stage has two workers.
+        kinds: Kinds of faults.
         kills: Workers killed in all, where ``kill`` is among the kinds.
         others: Faults of every other kind.
         seconds: Time over which the faults are spread.
@@ -113,49 +108,57 @@ def make_plan(
 
     Example:
         >>> plan = make_plan(7, ["kill", "bus-restart"], kills=5)
-        >>> plan.kills().total(), len(plan.faults), plan == make_plan(
-        ...     7, ["kill", "bus-restart"], kills=5)
-        (5, 4, True)
+        >>> plan.kills().total(), plan == make_plan(7, ["kill", "bus-restart"], kills=5)
+        (5, True)
     """
     kinds = sorted(set(kinds))
     rng = random.Random(f"{seed}/{','.join(kinds)}")  # noqa: S311 - a schedule, no secret
     workers: tuple[str, ...] = STAGES
-    if {"pause", "rebalance"}.intersection(kinds):
+    if any(TRAITS[kind].two_workers for kind in kinds):
         workers = (*STAGES, f"{rng.choice(STAGES)}-2")
-    wanted: list[tuple[Kind, str | None]] = list(_kills(rng, kills if "kill" in kinds else 0))
-    wanted += [(kind, None) for kind in kinds if kind != "kill" for _ in range(others)]
+    wanted: list[tuple[Kind, tuple[str, ...]]] = list(_kills(rng, kills if "kill" in kinds else 0))
+    wanted += [(kind, ()) for kind in kinds if kind != "kill" for _ in range(others)]
     rng.shuffle(wanted)
     step_s = seconds / max(1, len(wanted))
     faults = (
-        _fault(rng, kind, point, workers, step_s * (number + rng.random() / 2))
-        for number, (kind, point) in enumerate(wanted)
+        _fault(rng, kind, points, workers, step_s * (number + rng.random() / 2))
+        for number, (kind, points) in enumerate(wanted)
     )
     return Plan(seed, workers, tuple(faults))
 
 
-def _kills(rng: random.Random, count: int) -> Iterator[tuple[Kind, str | None]]:
-    points = [(stage, step) for stage, steps in STEPS.items() for step in steps]
-    rng.shuffle(points)
-    for stage, step in itertools.islice(itertools.cycle(points), count // 2):
-        yield "kill", str(CrashPoint(stage, step, rng.randint(1, DEEPEST[step])))
+def _kills(rng: random.Random, count: int) -> Iterator[tuple[Kind, tuple[str, ...]]]:
+    """As many as asked for: pairs at the crash points in turn, and one more where it is odd."""
+    places = [(stage, step) for stage, steps in STEPS.items() for step in steps]
+    rng.shuffle(places)
+    wanted: dict[str, list[str]] = {stage: [] for stage in STAGES}
+    for stage, step in itertools.islice(itertools.cycle(places), count // 2):
+        wanted[stage].append(str(CrashPoint(stage, step, rng.randint(1, DEEPEST[step]))))
+    pairs = min(map(len, wanted.values()))
+    for _ in range(sum(rng.random() < TOGETHER for _ in range(pairs))):
+        yield "kill", tuple(points.pop() for points in wanted.values())
+    for point in itertools.chain(*wanted.values()):
+        yield "kill", (point,)
     if count % 2:
-        yield "kill", None
+        yield "kill", ()
 
 
 def _fault(
-    rng: random.Random, kind: Kind, point: str | None, workers: tuple[str, ...], due_s: float
+    rng: random.Random,
+    kind: Kind,
+    points: tuple[str, ...],
+    workers: tuple[str, ...],
+    due_s: float,
 ) -> Fault:
-    down_s = rng.uniform(0, 1)
-    victims: tuple[str, ...] = (rng.choice(workers),)
-    if kind in ("bus-restart", "store-restart") or (kind == "store-lost" and rng.random() < 0.4):
-        victims = ()
-    elif kind == "pause":
-        down_s = rng.uniform(0.5, 1.5) * SESSION_S
+    victims: tuple[str, ...] = ()
+    if points:
+        victims = tuple(point.partition(":")[0] for point in points)
     elif kind == "rebalance":
         # Of the stage with two workers, so that the other one takes over.
         victims = (rng.choice([workers[-1], workers[-1].partition("-")[0]]),)
-    if point is not None:
-        victims = (point.partition(":")[0],)
+    elif TRAITS[kind].on == "worker" or (kind == "store-lost" and rng.random() < 0.6):
+        victims = (rng.choice(workers),)
+    down_s = rng.uniform(*TRAITS[kind].down_s)
     when: When = rng.choice(["surge", "surge", "back", "any"])
     span_s = {"surge": 0.3, "back": 0.15, "any": SESSION_S}[when]
-    return Fault(kind, due_s, when, rng.uniform(0, span_s), victims, down_s, point)
+    return Fault(kind, due_s, when, rng.uniform(0, span_s), victims, down_s, points)

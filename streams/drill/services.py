@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headrace.schemas.errors import LocalServiceError
 from headrace.schemas.settings import BusSettings, Settings, StoreSettings
-from headrace.streams.drill.schedule import Kind
+from headrace.streams.drill.kinds import TRAITS, Kind
 from headrace.streams.jobs import Endpoints
 from headrace.streams.local.embedded_store import EmbeddedStore
 from headrace.streams.local.folders import temporary_folder
@@ -43,10 +43,10 @@ class Services:
 
     def left_out(self, kind: Kind) -> str | None:
         """Why a fault is not for these services; None when it is."""
-        if kind == "bus-restart" and self._kafka is None:
-            return "bus-restart is left out: the bus is not the drill's own"
-        if kind in ("store-lost", "store-restart") and self._valkey is None:
-            return f"{kind} is left out: the store is not the drill's own"
+        own = {"bus": self._kafka, "store": self._valkey}
+        struck = TRAITS[kind].on
+        if struck in own and own[struck] is None:
+            return f"{kind} is left out: the {struck} is not the drill's own"
         return None
 
     async def empty_store(self) -> None:

@@ -14,8 +14,9 @@ from headrace.streams.drill.services import Services
 from headrace.streams.drill.workers import Workers
 
 SURGE_ROWS = 6000
-REACH_S = 20.0
-"""Longest wait for a worker to come to its crash point under load; then it is killed there."""
+REACH_S = 45.0
+"""Longest wait for a worker to come to its crash point under load; then it is killed there. Where
+the other stage is struck as well, two sessions have to end before."""
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Struck:
     Attributes:
         fault: It.
         repaired_at_s: When everything it struck was there again, monotonic seconds.
-        reached: The worker came to its crash point; True where there is none.
+        reached: Every victim came to its crash point; True where there is none.
         recovered_s: Time from the repair until everything that was sent before it had gone through
             both stages, seconds, to within half a second; None until then.
     """
@@ -67,7 +68,7 @@ async def unless_failed(work: Coroutine[None, None, None]) -> AsyncIterator[None
 
 
 async def _blow(fault: Fault, workers: Workers, services: Services) -> bool:
-    """Strike and repair; whether the crash point, if any, was reached."""
+    """Strike and repair; whether the crash points, if any, were reached."""
     if fault.kind == "pause":
         await workers.pause(*fault.victims, for_s=fault.down_s)
     elif fault.kind == "bus-restart":
@@ -89,9 +90,18 @@ async def _kill(fault: Fault, workers: Workers, services: Services) -> bool:
     if fault.kind == "store-lost":
         await services.empty_store()
     await asyncio.sleep(fault.down_s)
-    workers.start(*fault.victims, crash_at=fault.point)
-    if fault.point is None:
+    if not fault.points:
+        workers.start(*fault.victims)
         return True
-    reached = await workers.died(fault.victims[0], within_s=REACH_S)
-    workers.start(fault.victims[0])
+    ends = zip(fault.victims, fault.points, strict=True)
+    return all(
+        await asyncio.gather(*(_live_until(victim, point, workers) for victim, point in ends))
+    )
+
+
+async def _live_until(victim: str, point: str, workers: Workers) -> bool:
+    """A life that ends at a crash point, and the one after it; whether it came so far."""
+    workers.start(victim, crash_at=point)
+    reached = await workers.died(victim, within_s=REACH_S)
+    workers.start(victim)
     return reached

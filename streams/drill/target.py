@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.feature_store.open import open_store
+from headrace.schemas.batch import Headers
 from headrace.schemas.errors import StateError
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.topics import topics_of
@@ -136,7 +137,7 @@ class Target:
                 self.options, topic, partition, begin, end, read_committed=self.once
             )
             async for batch in reading:
-                headers: Sequence[Sequence[tuple[str, bytes]]] = batch.headers or [()] * len(batch)
+                headers: Sequence[Headers] = batch.headers or [()] * len(batch)
                 values = [value or b"" for value in batch.values]
                 rows += zip(batch.keys, values, headers, strict=True)
         return found

@@ -58,7 +58,9 @@ class Life:
             self.process.stdin.close()
 
     def last_line(self) -> str:
-        """The last line it wrote on standard error."""
+        """Why it ended, or the last line it wrote on standard error."""
+        if self.status is not None and self.status.error:
+            return self.status.error
         lines = self.said.with_suffix(".log").read_text(errors="replace").splitlines()
         return lines[-1] if lines else "it said nothing"
 

@@ -1,4 +1,7 @@
-"""`/livez`, `/readyz` and `/healthz` over HTTP/1.1: GET only, one answer per connection."""
+"""`/livez`, `/readyz` and `/healthz` over HTTP/1.1: GET only, one answer per connection.
+
+``/livez/shops`` and so on ask for the pipeline of that name alone.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,13 @@ class Answers(Protocol):
         """Everything, ready to become JSON."""
 
 
+class AnswersByName(Answers, Protocol):
+    """Who knows of several."""
+
+    def of(self, name: str) -> Answers | None:
+        """Who knows of the one of this name; None where there is none."""
+
+
 class HealthServer:
     """Answers probes from the event loop whose health they ask for.
 
@@ -38,7 +48,7 @@ class HealthServer:
         answers: Who knows.
     """
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: AnswersByName) -> None:
         self._answers = answers
         self._server: asyncio.Server | None = None
         self._open = 0
@@ -86,12 +96,14 @@ class HealthServer:
         path = rest.partition(" ")[0].partition("?")[0]
         if method != "GET":
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET\n", "text/plain")
-        if path == "/healthz":
-            return _response(HTTPStatus.OK, _json(self._answers.facts()), "application/json")
-        if path not in ("/livez", "/readyz"):
-            what = b"expected /livez, /readyz or /healthz\n"
+        _, probe, name = (*path.split("/", 2), "", "")[:3]
+        answers = self._answers.of(name) if name else self._answers
+        if answers is None or probe not in ("livez", "readyz", "healthz"):
+            what = b"expected /livez, /readyz or /healthz, or one of them with /PIPELINE\n"
             return _response(HTTPStatus.NOT_FOUND, what, "text/plain")
-        why = self._answers.not_live() if path == "/livez" else self._answers.not_ready()
+        if probe == "healthz":
+            return _response(HTTPStatus.OK, _json(answers.facts()), "application/json")
+        why = answers.not_live() if probe == "livez" else answers.not_ready()
         status = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
         return _response(status, "".join(f"{w}\n" for w in why or ["ok"]).encode(), "text/plain")
 

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from headrace.schemas.errors import FatalError
 from headrace.streams.health.announce import Announcer
 from headrace.streams.health.budget import MOST, WITHIN_S, RestartBudget
@@ -169,6 +171,16 @@ def _unready(watched: Watched) -> list[str]:
     return []
 
 
+def _memory(status: Status) -> dict[str, Any]:
+    """What a worker holds, against what it may hold."""
+    return {
+        "rss_mb": round(status.rss_mb, 1),
+        "held_bytes": status.held_bytes,
+        "held_limit_bytes": status.held_limit_bytes,
+        "state": msgspec.to_builtins(status.state),
+    }
+
+
 def _facts(watched: Watched) -> dict[str, Any]:
     """One worker; each partition with how long it has not got on."""
     worker, status, verdict = watched.worker, watched.worker.status, watched.verdict
@@ -181,6 +193,7 @@ def _facts(watched: Watched) -> dict[str, Any]:
         "why": verdict.line,
         "ready": status is not None and status.ready,
         "lag": status.lag if status else None,
+        "memory": _memory(status) if status else None,
         "topic": status.topic if status else None,
         "partitions": [
             {

@@ -164,11 +164,16 @@ class Flow:
         return sum(delivered.size for delivered in self._open)
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes on the wire of what was fetched and not handed over."""
+        return self.arrived_bytes - self.taken_bytes
+
+    @property
     def full(self) -> bool:
         """Whether enough is held: fetching more waits."""
         return (
             self.arrived_rows - self.taken_rows >= self._batch_rows
-            or self.arrived_bytes - self.taken_bytes >= self._held_bytes
+            or self.waiting_bytes >= self._held_bytes
         )
 
     def offer(self, piece: Piece) -> None:

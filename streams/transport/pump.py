@@ -15,6 +15,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
 )
 
 from headrace.schemas.errors import StateError
+from headrace.streams.bus.header_names import expect_any
 from headrace.streams.transport import columnar
 from headrace.streams.transport.flow import Flow, Piece
 from headrace.streams.transport.options import Partition, log
@@ -161,6 +162,9 @@ class Pump:
         except columnar.GapError:
             self._exact.add(tp)  # a compacted log: fetched again, and read exactly from now on
             return None
+        except UnicodeDecodeError:
+            expect_any()  # a header's name: fetched again, and read
+            return None
         except CorruptRecordException as error:
             self._corrupt[tp] += 1
             if self._corrupt[tp] >= _CORRUPT_TRIES:
@@ -205,6 +209,11 @@ class Pump:
         except OffsetOutOfRangeError as error:
             lost = [tp for tp in error.args[0] if tp in self._flows]
             self._out_of_range([(tp.topic, tp.partition) for tp in lost])
+            return []
+        except UnicodeDecodeError:
+            expect_any()
+            for tp, flow in self._flows.items():
+                self._consumer.seek(tp, flow.read)
             return []
         fetched: Fetched = []
         for tp, records in found.items():

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from headrace.schemas.errors import BusUnavailableError, FatalError, HeadraceError
 from headrace.streams.transport.app import StageApp
 from headrace.streams.transport.consumer import StageConsumer
-from headrace.streams.transport.flow import Delivered, Flow
+from headrace.streams.transport.flow import OPEN_BYTES, Delivered, Flow
 from headrace.streams.transport.group_offsets import Member
 from headrace.streams.transport.options import Partition, StageOptions, log
 
@@ -257,6 +257,22 @@ class StageTransport:
     def in_flight(self) -> dict[Partition, int]:
         """Batches handed over and not committable yet, of each open partition."""
         return {partition: flow.in_flight for partition, flow in self._flows().items()}
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes on the wire of what was fetched and is not finished, all partitions together."""
+        return sum(flow.open_bytes + flow.waiting_bytes for flow in self._flows().values())
+
+    @property
+    def held_limit_bytes(self) -> int:
+        """The bound of `held_bytes`: nothing is begun or fetched beyond it.
+
+        What may be in work at once and one batch more; and of each partition what may wait and
+        one fetch more, as a fetch is known when it has arrived. A record batch of the producer's
+        that is larger than `fetch_bytes` comes whole, and counts as it is.
+        """
+        fetch = self.options.fetch_bytes
+        return OPEN_BYTES + 2 * fetch + 3 * fetch * len(self._flows())
 
     @property
     def lag(self) -> dict[Partition, int]:

@@ -15,7 +15,8 @@ import pytest
 from chaos.pipelines import make_target
 
 from headrace.streams.drill.campaign import Outcome, run_plan
-from headrace.streams.drill.schedule import Kind, Plan, make_plan
+from headrace.streams.drill.kinds import Kind
+from headrace.streams.drill.schedule import Plan, make_plan
 from headrace.streams.drill.services import Services
 
 SEEDS = int(os.environ.get("SEEDS", "2"))
@@ -96,7 +97,7 @@ def drilled(
 def assert_as_promised(outcome: Outcome) -> None:
     """Not a breach; every crash point was met, and nothing ended but what was killed."""
     assert outcome.breaches == []
-    assert [struck.fault.point for struck in outcome.struck if not struck.reached] == []
+    assert [struck.fault.points for struck in outcome.struck if not struck.reached] == []
     assert outcome.crashes.total() == 0
 
 

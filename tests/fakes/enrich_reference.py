@@ -26,6 +26,7 @@ class Reference:
         self.watermark = -(2**62)
         self.segments: dict[str, int] = {}
         self.history: dict[str, list[tuple[int, list[float]]]] = {}
+        self.logged: dict[str, list[tuple[int, int]]] = {}
 
     def record(self, value: bytes | None, log_time: int) -> tuple[str, Any]:
         """What becomes of the next record: ``out`` and its features, or the verdict."""
@@ -34,14 +35,21 @@ class Reference:
             return "dead", event
         event_id, entity, time, metrics = event
         before = self.watermark
-        self.watermark = max(before, time)
+        self.watermark = max(before, min(time, log_time))
         if time < before - self.lateness:
             return "late", entity
         if self.repeated(event_id, time, before):
             return "repeated", None
         history = self.history.setdefault(entity, [])
+        if history and time < max(t for t, _ in history) - self.lateness:
+            return "late", entity
         history.append((time, metrics))
-        return "out", [feature(history, column) for column in self.columns]
+        logged = self.logged.setdefault(entity, [])
+        logged.append((log_time, time))
+        return "out", [
+            clock_error(logged) if column.op == "clock_error" else feature(history, column)
+            for column in self.columns
+        ]
 
     def repeated(self, event_id: str, time: int, before: int) -> bool:
         """Whether the id's segment of event time still lives at this watermark."""
@@ -112,6 +120,15 @@ def feature(history: list[tuple[int, list[float]]], column: Column) -> float:
     if column.op == "zscore":
         return zscore([x for _, x in present], column)
     return change(present, column.op)
+
+
+def clock_error(logged: list[tuple[int, int]]) -> float:
+    """Smallest difference in this span of 10 minutes and the one before, seconds."""
+    span, of = 0, []
+    for log_time, time in logged:
+        span = max(span, log_time // 600_000)
+        of.append((span, log_time - time))
+    return min(difference for at, difference in of if at >= span - 1) / 1000.0
 
 
 def change(present: list[tuple[int, float]], op: str) -> float:

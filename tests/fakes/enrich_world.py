@@ -29,7 +29,7 @@ def every_op() -> dict[str, View]:
     """Views with every operator, two windows and two weights."""
     both: dict[str, Any] = {"metrics": ("*",)}
     plain = [Feature(op=op, **both) for op in ("raw", "delta", "rate")]
-    plain += [Feature(op="since_last"), Feature(op="ewma", **both)]
+    plain += [Feature(op="since_last"), Feature(op="clock_error"), Feature(op="ewma", **both)]
     plain += [Feature(op="ewma", metrics=("load",), alpha=0.3, name="fast")]
     plain += [Feature(op="zscore", alpha=0.1, warm_up=3, **both)]
     windows = [

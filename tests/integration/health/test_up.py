@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from integration.health.probing import Site
 from integration.setup.command import Setup
 
-from headrace.streams.cli.context import pipeline_file
 from headrace.streams.local.embedded_store import EmbeddedStore
 
 pytestmark = [
@@ -26,55 +22,14 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="its processes are found in /proc"),
 ]
 
-START_S = 45.0
 NOTICED_S = 10.0
 """What the endpoints promise: a hang or a lost dependency shows within this time."""
-
-
-class Site:
-    """A running `up`, its endpoints and its processes."""
-
-    def __init__(self, setup: Setup, url: str) -> None:
-        self.setup = setup
-        self._url = url
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Status and body."""
-        try:
-            with urllib.request.urlopen(f"{self._url}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def until(self, path: str, seen: Callable[[int, str], bool], within_s: float) -> str:
-        """Probe until an answer is as wanted; its body."""
-        give_up = time.monotonic() + within_s
-        while not seen(*(answer := self.get(path))):
-            assert time.monotonic() < give_up, f"{path} still answers {answer}"
-            time.sleep(0.05)
-        return answer[1]
-
-    def until_ready(self) -> None:
-        """Ready and alive."""
-        self.until("/readyz", lambda status, _: status == 200, START_S)
-        assert self.get("/livez") == (200, "ok\n")
-
-    def worker(self, stage: str) -> int:
-        """Process of a stage's worker."""
-        return self.setup.child(f"headrace.streams.worker {stage}")
 
 
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
     """A pipeline on embedded services, and endpoints on a free port."""
-    made = Setup(tmp_path)
-    made.folder.mkdir()
-    example = pipeline_file("hosts").parent
-    shutil.copy(example / "pipeline.toml", made.file)
-    for name in ("model.onnx", "golden.json"):
-        shutil.copy(example / name, made.folder / name)
-    made.environ["HEADRACE_BUS_KIND"] = "embedded"
-    made.environ["HEADRACE_WORKER_DATA_DIR"] = str(tmp_path / "data")
+    made = Setup.of_hosts(tmp_path)
     made.environ["HEADRACE_HEALTH"] = "127.0.0.1:0"
     return made
 

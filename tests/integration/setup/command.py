@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from headrace.streams.cli.context import pipeline_file
 
 HEADRACE = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"]
 LIMIT_S = 20.0
@@ -84,6 +87,19 @@ class Setup:
     root: Path
     environ: dict[str, str] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_hosts(cls, root: Path) -> Setup:
+        """The example of this machine's own telemetry, on embedded services."""
+        made = cls(root)
+        made.folder.mkdir()
+        example = pipeline_file("hosts").parent
+        shutil.copy(example / "pipeline.toml", made.file)
+        for name in ("model.onnx", "golden.json"):
+            shutil.copy(example / name, made.folder / name)
+        made.environ["HEADRACE_BUS_KIND"] = "embedded"
+        made.environ["HEADRACE_WORKER_DATA_DIR"] = str(root / "data")
+        return made
 
     @property
     def folder(self) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +17,6 @@ from fakes.onnx_models import model_bytes, tensor
 from integration.setup.command import Setup
 from onnx import helper
 
-from headrace.streams.cli.context import pipeline_file
-
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.slow,
@@ -32,15 +29,7 @@ SET_UP, TRY_AGAIN = 2, 75
 @pytest.fixture
 def setup(tmp_path) -> Setup:
     """A sound set-up on embedded services; each test breaks one thing of it."""
-    made = Setup(tmp_path)
-    made.folder.mkdir()
-    example = pipeline_file("hosts").parent
-    shutil.copy(example / "pipeline.toml", made.file)
-    for name in ("model.onnx", "golden.json"):
-        shutil.copy(example / name, made.folder / name)
-    made.environ["HEADRACE_BUS_KIND"] = "embedded"
-    made.environ["HEADRACE_WORKER_DATA_DIR"] = str(tmp_path / "data")
-    return made
+    return Setup.of_hosts(tmp_path)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from fakes.onnx_models import model_bytes, tensor
-from integration.stranger.readme import ROOT, Running, Terminal, blocks, commands
+from integration.stranger.readme import Running, Terminal, blocks, commands
 from onnx import helper
 
 WEIGHTS = np.array([[0.004], [0.31], [0.05]], np.float32)
@@ -114,28 +114,3 @@ def test_every_step_of_the_readme_works(terminal):
         assert np.float32(score) == pytest.approx(scores_by_hand(last)[-1], rel=3e-7)
         store = json.loads(second.output([*features, "--json"]))
         assert [*store["F-1"]["furnace"]["values"].values()] == [902.0, 4.4, 902.0 - 871.0]
-
-
-@pytest.mark.integration
-@pytest.mark.slow
-def test_the_larger_example_flags_its_fault(tmp_path):
-    """The commands of examples/press: press-07 is labelled `fault` in its last ten seconds only."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    check, up, produce, consume, summaries = commands("examples/press/README.md")[:5]
-    first = Terminal(
-        tmp_path, HEADRACE_BUS_KIND="embedded", HEADRACE_WORKER_DATA_DIR=str(tmp_path / "data")
-    )
-    assert "golden" in first.output(check)
-    with Running(first, up) as running:
-        second = export(first, running.line("export "))
-        running.line("ready: enrich, serve")
-        assert "sent 240" in second.output(produce)
-
-        rows = second.output([*consume, "--json", "--count", "240"]).splitlines()[:-1]
-        faults = [row for row in map(json.loads, rows) if row["label"] == "fault"]
-        windows = second.output([*summaries, "--count", "4"]).splitlines()
-
-    assert {row["device_id"] for row in faults} == {"press-07"}
-    assert min(row["event_time"] for row in faults) == "2025-06-15T10:00:50.000Z"
-    assert len(faults) >= 3
-    assert all("20 rows  2 devices  0 anomalies" in window for window in windows)

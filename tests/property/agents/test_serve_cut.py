@@ -4,7 +4,7 @@ import asyncio
 import itertools
 
 import numpy as np
-from fakes.serve_world import RAISES, Run, block
+from fakes.serve_world import RAISES, Run, agent, block, pipeline, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,3 +91,40 @@ def test_a_restart_from_any_checkpoint_changes_nothing(seed, of_blocks, restarts
         return outcome(run)
 
     assert asyncio.run(restarted()) == one
+
+
+@given(
+    seed=st.integers(0, 500),
+    rests=st.lists(st.tuples(st.integers(0, ROWS), st.integers(0, 90_000)), max_size=6),
+    of_batches=cuts,
+    restarts=st.sets(st.integers(0, 12)),
+)
+@settings(max_examples=60, deadline=None)
+def test_rests_close_the_same_windows_however_the_log_is_read(seed, rests, of_batches, restarts):
+    """Records that say that the partition rested count at their place and by their logged time."""
+    log = whole(seed)
+    places = sorted(rests)
+    edges = [0, *(place for place, _ in places), ROWS]
+    values, times = [], []
+    for n, (start, stop) in enumerate(itertools.pairwise(edges)):
+        if start < stop:
+            values.append(log.slice(start, stop))
+            times.append(int(log.log_times_ms[stop - 1]))
+        if n < len(places):
+            values.append(block(0))
+            times.append(int(log.log_times_ms[max(stop - 1, 0)]) + places[n][1])
+    read = records(*values)
+    read.log_times_ms = np.array(times)
+
+    async def through(parts, restarts=frozenset()):
+        run = Run(agent(pipeline(summary={"idle_s": 20.0})))
+        for at, (start, stop) in enumerate(parts):
+            part = read.slice(start, stop)
+            run.take(await run.agent.process(run.state, part, rebuilt=False))
+            if at in restarts:
+                run.state.load(list(run.store.items()))
+        predictions, summaries, dead, store = outcome(run)
+        return predictions, sorted(summaries), dead, store
+
+    one = asyncio.run(through([(0, len(read))]))
+    assert asyncio.run(through(cut(len(read), of_batches), restarts)) == one

@@ -40,10 +40,16 @@ NUMBERS = st.one_of(
 
 @st.composite
 def logs(draw: st.DrawFn) -> RecordBatch:
-    """Records of a few devices: mostly in order, some late, repeated, missing values or broken."""
+    """Records of a few devices, one or two with a clock that is now and then ahead.
+
+    Mostly in order, some late, repeated, missing values or broken.
+    """
     values: list[bytes | None] = []
     ids: list[bytes] = []
+    logged: list[int] = []
     clock = world.START_MS
+    held = 0
+    leads = draw(st.sampled_from([(0, 0, 0, 0), (0, 59_000, 4000, 0)]))
     for number in range(draw(st.integers(1, 30))):
         kind = draw(st.integers(0, 19))
         if kind == 0:
@@ -57,10 +63,13 @@ def logs(draw: st.DrawFn) -> RecordBatch:
             metrics: dict[str, Any] = {"load": draw(NUMBERS)}
             if kind > 5:
                 metrics["heat"] = draw(NUMBERS) if kind > 6 else None
-            device = f"d{draw(st.integers(0, 3))}"
-            ids.append(world.event(name, device, clock - back, **metrics))
+            device = draw(st.integers(0, 3))
+            lead = leads[device] if draw(st.integers(0, 3)) else 0
+            ids.append(world.event(name, f"d{device}", clock - back + lead, **metrics))
             values.append(ids[-1])
-    return world.batch(values, first=draw(st.integers(0, 3)))
+        held += draw(st.sampled_from([0, 0, 0, 0, 0, 0, 400_000, 700_000]))
+        logged.append(clock + held + draw(st.sampled_from([0, 3, 90, -700_000])))
+    return world.batch(values, draw(st.integers(0, 3)), logged)
 
 
 places = st.lists(st.integers(0, 30), max_size=12)

@@ -78,7 +78,18 @@ async def test_sources_are_remembered_apart():
     await run.batch(block(3), block(3, topic="other"))
 
     assert len(run.predictions()) == 6
-    assert sorted(run.state.served.values()) == [2, 2]
+    assert [mark.offset for mark in run.state.served.values()] == [2, 2]
+
+
+async def test_a_topic_made_anew_is_served_from_its_start():
+    """Lower offsets of a later broker time are another log; a repeat within either is none."""
+    run, later = Run(), np.arange(5) + 10**9
+    await run.batch(block(10))
+    again = await run.batch(block(10), *[block(3, log_times_ms=later[:3])] * 2)
+    assert again.counts == {"in": 16, "out": 3, "dead": 0, "late": 0, "repeated": 13}
+
+    last = await run.batch(block(5, log_times_ms=later))
+    assert last.counts["out"] == 2
 
 
 async def test_nothing_changes_before_fold():

@@ -280,3 +280,71 @@ def test_every_pipeline_has_a_summarizer():
     spec = msgspec.convert(tree, Pipeline)
 
     assert Summarizer(spec, topics_of(spec)).metrics == ()
+
+
+async def rest(run, *, offset, log_ms, rows=0):
+    """A record of no rows, logged at this moment."""
+    made = block(0, offset=rows)
+    records = serve_world.records(made, offset=offset)
+    records.log_times_ms = np.array([log_ms])
+    effects = await run.agent.process(run.state, records, rebuilt=False)
+    run.take(effects)
+
+
+IDLE = {"summary": {"idle_s": 20.0}}
+
+
+async def test_a_partition_that_rests_releases_its_windows():
+    """Event time goes on from the last row as the broker's clock does, once idle long enough."""
+    run = Run(agent(serve_world.pipeline(**IDLE)))
+    await run.batch(events([1000, 4000]))
+    await rest(run, offset=1, log_ms=4000 + 19_999)
+    assert summaries(run) == []
+    await rest(run, offset=2, log_ms=4000 + 20_000)
+
+    assert [(s.window_start_ms, s.rows) for s in summaries(run)] == [(0, 2)]
+    assert run.state.windows.cells == {}
+
+
+async def test_a_rest_moves_event_time_no_further_than_the_clock():
+    """A window that is not over by then stays open, and the next rest counts from the same row."""
+    run = Run(agent(serve_world.pipeline(**IDLE, input={"allowed_lateness_s": 30.0})))
+    await run.batch(events([1000, 4000]))
+    await rest(run, offset=1, log_ms=4000 + 25_000)
+    await rest(run, offset=2, log_ms=4000 + 35_999)
+    assert summaries(run) == []
+    await rest(run, offset=3, log_ms=4000 + 36_000)
+
+    assert len(summaries(run)) == 1
+
+
+async def test_a_rest_before_any_row_says_nothing():
+    """Nothing is known of event time yet."""
+    run = Run(agent(serve_world.pipeline(**IDLE)))
+    await rest(run, offset=0, log_ms=10**12)
+    await run.batch(events([1000, 4000]), offset=1)
+    await run.batch(events([16_000], offset=2), offset=2)
+
+    assert [(s.window_start_ms, s.rows) for s in summaries(run)] == [(0, 2)]
+
+
+async def test_a_rest_of_a_worker_that_was_paused_is_too_early_to_count():
+    """Rows that came meanwhile are the last rows: what an old owner says of the rest is void."""
+    run = Run(agent(serve_world.pipeline(**IDLE)))
+    await run.batch(events([1000, 4000]))
+    await run.batch(events([5000, 50_000], offset=2), offset=1)
+    before = summaries(run)
+    await rest(run, offset=2, log_ms=51_000)
+
+    assert summaries(run) == before
+
+
+async def test_one_clock_that_is_ahead_releases_nobodys_window():
+    """A row counts no later than its broker time, so the others' rows are in their summary."""
+    run = Run()
+    ahead = events([1000, 60_000, 2000, 61_000, 3000])
+    ahead.log_times_ms = np.array([1000, 1500, 2000, 2500, 3000])
+    await run.batch(ahead)
+    await run.batch(events([20_000], offset=5), offset=1)
+
+    assert summaries(run)[0].rows == 3

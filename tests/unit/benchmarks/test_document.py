@@ -81,6 +81,31 @@ def test_the_page_holds_what_the_report_holds(reference):
     assert "| model, × flops | 1 | 50,000 (whole run) | 9.5 | 400 | 0.4 | 777 |" in page
 
 
+def test_what_failed_is_on_the_page(reference):
+    """A side without figures has its row and its reason, a part its reason; neither is judged."""
+    gone = {name: SIDE[name] for name in ("title", "not_given", "processes", "events")}
+    sides = {"headrace": SIDE, "handwritten": gone | {"failed": ["round 1: it ended\nits log"]}}
+    report = REPORT | {"sides": sides, "failed": {"memory": "no bus"}}
+    page = reference("document").write_document(report)
+    assert "| one side | 1 | failed | - | - | - | - | - | - | 10 |" in page
+    assert "- memory: no bus\n- handwritten, round 1: it ended\n" in page
+    assert "times the throughput" not in page
+    assert [key for key, _, _ in reference("plots_series").throughput_series(sides)] == ["headrace"]
+    assert reference("gate").ratios(report) == {}
+    nothing = reference("document").write_document(REPORT | {"sides": {"handwritten": gone}})
+    assert "| one side | 1 | failed |" in nothing
+
+
+def test_exactly_once_is_beside_the_default(reference):
+    """Its share of the throughput and what it adds to p99 are judged where both modes ran."""
+    verdicts = reference("targets").once_verdicts
+    sides = {"headrace": SIDE, "headrace_once": SIDE | {"events_per_s": 79.0}}
+    rates = {"headrace on kafka": {"5000": RATE}, "headrace_once on kafka": {"5000": RATE}}
+    rates["headrace_once on kafka"]["5000"] = RATE | {"p99_ms": RATE["p99_ms"] + 50.0}
+    assert [(v.found, v.met) for v in verdicts(sides, rates)] == [(79.0, False), (50.0, True)]
+    assert verdicts({"headrace": SIDE}, {"headrace_once on kafka": {"5000": RATE}}) == []
+
+
 def test_budgets_are_judged_as_they_are(reference):
     """What is just kept is met, what is just not is missed; two processes have no budget."""
     page = reference("document").write_document(WHOLE)

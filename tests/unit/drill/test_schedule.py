@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.streams.drill.crash_points import STEPS
-from headrace.streams.drill.schedule import KINDS, ON_SERVICES, make_plan
+from headrace.streams.drill.kinds import KINDS, TRAITS
+from headrace.streams.drill.schedule import make_plan
 
 kinds = st.lists(st.sampled_from(KINDS), min_size=1, unique=True)
 seeds = st.integers(0, 2**32)
@@ -38,7 +39,7 @@ def test_as_many_as_asked_for(seed, kinds, kills, others) -> None:
 def test_every_crash_point_is_met(seed, kinds) -> None:
     """Eighteen kills meet each step of each stage once."""
     plan = make_plan(seed, ["kill", *kinds], kills=18)
-    points = [fault.point.rpartition(":")[0] for fault in plan.faults if fault.point]
+    points = [point.rpartition(":")[0] for fault in plan.faults for point in fault.points]
 
     assert sorted(points) == sorted(f"{s}:{step}" for s, steps in STEPS.items() for step in steps)
 
@@ -52,7 +53,7 @@ def test_faults_strike_what_is_there_and_in_time(seed, kinds, kills, seconds) ->
     assert due == sorted(due)
     assert all(0 <= at <= seconds for at in due)
     assert all(set(fault.victims) <= set(plan.workers) for fault in plan.faults)
-    assert all(fault.victims or fault.kind in ON_SERVICES for fault in plan.faults)
+    assert all(fault.victims or TRAITS[fault.kind].on != "worker" for fault in plan.faults)
 
 
 def test_seeds_differ() -> None:
@@ -60,6 +61,15 @@ def test_seeds_differ() -> None:
     plans = {make_plan(seed, ["kill"], kills=6).faults for seed in range(20)}
 
     assert len(plans) == 20
+
+
+def test_most_kills_strike_both_stages() -> None:
+    """One life of either stage ends at a crash point at the same time as one of the other."""
+    faults = [fault for seed in range(20) for fault in make_plan(seed, ["kill"], kills=18).faults]
+    stages = [[point.partition(":")[0] for point in fault.points] for fault in faults]
+
+    assert all(list(fault.victims) == at for fault, at in zip(faults, stages, strict=True))
+    assert stages.count(["enrich", "serve"]) > stages.count(["enrich"]) > 0
 
 
 @pytest.mark.parametrize("kind", ["pause", "rebalance"])

@@ -14,6 +14,7 @@ from headrace.enrichers.registry import Registry
 from headrace.enrichers.verdicts import CODES
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Attribute, Input, Metric
+from headrace.schemas.strict import convert
 
 LOAD = {"load": Metric(min=0, max=100)}
 GOOD = {
@@ -50,7 +51,12 @@ DEAD: list[tuple[str, bytes | None, Input | None]] = [
     ("json.invalid", b'{"id": "\xff"}', None),
     ("json.invalid", b'{"id": "\\ud800"}', None),
     ("json.invalid", b'{"other": NaN}', None),
+    ("json.invalid", record().replace(b"5.5", b"NaN").decode().encode("utf-16"), None),
+    ("json.invalid", b"\xef\xbb\xbf" + record().replace(b"5.5", b"NaN"), None),
+    ("json.invalid", record(device_id="d\n1").replace(b"\\n", b"\n"), None),
+    ("json.invalid", record() + b"\0", None),
     ("json.depth", b'{"x":' + b"[" * 10_000 + b"]" * 10_000 + b"}", None),
+    ("json.depth", b'{"x":"[]",' + b'"y":{' * 257, None),
     ("event.type", b"[1]", None),
     ("event.type", b"null", None),
     ("event.type", record(id=1.5), None),
@@ -200,6 +206,20 @@ def test_numeric_times_do_not_depend_on_neighbours() -> None:
     alone = decoded(exact, spec=spec).events.event_times_ms[0]
     beside = decoded(exact, rough, spec=spec).events.event_times_ms[0]
     assert alone == beside == 1_795_255_200_122
+
+
+@pytest.mark.parametrize("log_time", [2**63 - 1, world.START_MS])
+def test_a_brokers_time_may_be_any(log_time: int) -> None:
+    """Where producers set the broker's time, its largest value makes no event one of the future."""
+    assert code(record(), log_times=[log_time]) is None
+
+
+@pytest.mark.parametrize("span", [float("inf"), float("nan"), 1e300, 0.0])
+def test_a_span_fits_any_time(span: float) -> None:
+    """A span that no time can be moved by is refused with the file, not at the first event."""
+    tree = {"metrics": {"load": {}}, "max_skew_s": span}
+    with pytest.raises(ValueError, match="max_skew_s"):
+        convert(tree, Input)
 
 
 def test_a_path_is_a_value_or_an_object() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fakes import enrich_world as world
 
 from headrace.enrichers.dedupe import SeenIds
+from headrace.enrichers.enricher import Enricher
 from headrace.enrichers.late import BEGINNING, split_late
 
 
 def test_late_is_judged_by_the_events_before() -> None:
     """An event is late only against those before it; exactly at the limit it is not."""
-    late, before, after = split_late(np.array([50, 100, 70, 69, 200, 169]), BEGINNING, 30)
+    times = np.array([50, 100, 70, 69, 200, 169])
+    late, before, after = split_late(times, times + 500, BEGINNING, 30)
 
     assert late.tolist() == [False, False, False, True, False, True]
     assert before.tolist() == [BEGINNING, 50, 100, 100, 100, 200]
@@ -20,7 +23,9 @@ def test_late_is_judged_by_the_events_before() -> None:
 
 def test_an_empty_batch_keeps_the_watermark() -> None:
     """No events, no change."""
-    assert split_late(np.array([], np.int64), 77, 30)[2] == 77
+    none = np.array([], np.int64)
+
+    assert split_late(none, none, 77, 30)[2] == 77
 
 
 def seen(lateness_ms: int = 100) -> SeenIds:
@@ -31,7 +36,7 @@ def seen(lateness_ms: int = 100) -> SeenIds:
 def feed(memory: SeenIds, *events: tuple[str, int], watermark: int = BEGINNING) -> list[bool]:
     """Feed one batch and fold it; which of its events were repeats."""
     ids, times = [i for i, _ in events], np.array([t for _, t in events], np.int64)
-    late, before, after = split_late(times, watermark, 100)
+    late, before, after = split_late(times, times, watermark, 100)
     assert not late.any()
     repeats = memory.find(ids, times, before)
     kept = [i for i, repeat in zip(ids, repeats.tolist(), strict=True) if not repeat]
@@ -90,3 +95,53 @@ def test_load_gives_back_what_dump_said(order: int) -> None:
 
     assert list(other.dump()) == list(memory.dump())
     assert feed(other, ("é3", 3), watermark=89) == [True]
+
+
+def test_one_clock_that_is_ahead_makes_no_other_device_late() -> None:
+    """59 s ahead is within what is allowed; the others, 5 s late at most, are served all the same.
+
+    The watermark would otherwise stand 59 s ahead, and everybody be late until time catches up.
+    """
+    enricher = Enricher(world.pipeline())
+    clock, values, logged = world.START_MS, [], []
+    for n in range(60):
+        clock += 1000
+        ahead = world.event(f"w{n}", "wild", clock + 59_000, load=1.0)
+        others = [world.event(f"g{n}-{k}", f"good{k}", clock - k, load=1.0) for k in range(3)]
+        values += [ahead, *others]
+        logged += [clock + 20] * 4
+
+    found = enricher.apply(enricher.new_state(), world.batch(values, 0, logged))
+
+    assert (len(found.events), found.late, found.dead) == (240, {}, {})
+
+
+def test_a_clock_that_is_set_back_makes_its_own_events_late_alone() -> None:
+    """Behind its own newest by more than is allowed, an event is late; its neighbours are not."""
+    enricher = Enricher(world.pipeline())
+    start = world.START_MS
+    values = [
+        world.event("a", "wild", start + 59_000, load=1.0),
+        world.event("b", "good", start, load=1.0),
+        world.event("c", "wild", start + 1000, load=1.0),
+        world.event("d", "wild", start + 54_000, load=1.0),
+    ]
+
+    found = enricher.apply(enricher.new_state(), world.batch(values, 0, [start + 2000] * 4))
+
+    assert found.late == {2: "wild"}
+    assert [found.events.ids, found.repeated] == [["a", "b", "d"], 0]
+
+
+def test_the_rule_of_the_own_device_is_what_windows_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it an event reaches below the tiles that its device's windows hold: bits differ."""
+    start = world.START_MS
+    times = [59_000, 1000, 59_000, 1000, 59_000]
+    values = [world.event(f"e{n}", "wild", start + t, load=1.0 + n) for n, t in enumerate(times)]
+    records = world.batch(values, 0, [start + 2000] * len(times))
+    world.check_cuts(Enricher(world.pipeline()), records, [1, 2, 3, 4])
+    monkeypatch.setattr(Enricher, "_behind", lambda *_: None)
+
+    assert world.run(Enricher(world.pipeline()), records, []).verdicts != world.expected(
+        world.pipeline(), records
+    )

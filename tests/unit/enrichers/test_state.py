@@ -27,14 +27,15 @@ def test_rows_grow_and_keep_what_they_held() -> None:
     rows = EntityRows(layout)
     for start in range(0, 2000, 100):
         names = [f"d{n}" for n in range(start, start + 100)]
-        fresh = rows.gather(names)
+        places = rows.places(names)
+        fresh = rows.gather(places)
         assert (fresh["row_offset"] == -1).all()
         fresh["row_offset"] = np.arange(start, start + 100)
-        rows.put(names, fresh)
+        rows.put(names, places, fresh)
 
     assert len(rows) == 2000
     assert rows.all()["row_offset"].tolist() == list(range(2000))
-    assert rows.gather(["d7", "new", "d1999"])["row_offset"].tolist() == [7, -1, 1999]
+    assert rows.gather(rows.places(["d7", "new", "d1999"]))["row_offset"].tolist() == [7, -1, 1999]
 
 
 def test_process_does_not_change_the_state() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from changes import CHANGES, changes
 from dataset import METRICS, Telemetry, is_affected, load_recording, mark
-from quality import delays_s, quality, roc_auc
+from measures import roc_auc
+from quality import delays_s, quality
 from record import Recording, columns
 from simulate import TICKS, simulate
 

@@ -1,0 +1,91 @@
+"""Quix Streams as its documentation teaches: `apply`, `to_topic`, and a sink for the store.
+
+At-least-once, its default: a checkpoint flushes the producer and the sink, then commits. The state
+is kept in the process, as in the hand-written loop: its own state store does more per event.
+
+Tried, in one run, CPU of an event: 81 µs with a `BatchingSink`, which keeps every row until the
+checkpoint; 73 with a sink that keeps the newest of each device; 63 as here, where the step notes
+the row and the value is the prediction alone; 60 with a longer linger; 57 without the check of the
+broker's availability, which looks at the clock for each event; 52 with fewer garbage collections.
+A branch instead of one chain took 89; `expand=True` instead of `filter` and fetch options gained
+nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plain import Job, collect_less, told
+from quixstreams import Application, message_context
+from quixstreams.sinks import BaseSink
+from redis import Redis
+
+BUS, STORE, TELEMETRY, OUTPUT, MODEL = told()
+job = Job(MODEL)
+
+
+class FeatureSink(BaseSink):
+    """The newest row of every device, in one write per checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest: dict[str, bytes] = {}
+
+    def setup(self) -> None:
+        """Connect."""
+        self._database = Redis.from_url(STORE)
+
+    def note(self, newest: dict[str, bytes]) -> None:
+        """Keep the rows of an event that is being processed."""
+        self._newest.update(newest)
+
+    def add(self, *_: object, **__: object) -> None:
+        """Nothing: the value is the prediction; its row was noted where it was made."""
+
+    def flush(self) -> None:
+        """One write, before the checkpoint commits."""
+        if self._newest:
+            self._database.mset(self._newest)
+            self._newest.clear()
+
+
+features = FeatureSink()
+
+
+def predict(value: bytes, key: bytes, timestamp: int, headers: Any) -> bytes | None:
+    """One event in; its prediction, or nothing for a repeat."""
+    at = message_context()
+    out, newest, _ = job.predict([value], [f"{at.topic}[{at.partition}]@{at.offset}"], [timestamp])
+    if not out:
+        return None
+    features.note(newest)
+    return out[0]
+
+
+def main() -> None:
+    """Run until terminated."""
+    app = Application(
+        broker_address=BUS,
+        consumer_group=f"{OUTPUT}.quix",
+        auto_offset_reset="earliest",
+        producer_extra_config={
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 100,
+            "batch.size": 1 << 20,
+            "queue.buffering.max.messages": 1_000_000,
+        },
+        broker_availability_timeout=0,
+        loglevel="WARNING",
+    )
+    telemetry = app.topic(TELEMETRY, value_deserializer="bytes", key_deserializer="bytes")
+    predictions = app.topic(OUTPUT, value_serializer="bytes", key_serializer="bytes")
+    sdf = app.dataframe(telemetry)
+    sdf = sdf.apply(predict, metadata=True).filter(lambda prediction: prediction is not None)
+    sdf.to_topic(predictions).sink(features)
+    collect_less()
+    app.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Says on the features topic that a partition rests, so that windows close on an idle stream.
+
+That nothing came is no event of the log; a window closed by a clock would be another one when the
+log is read again. So it is written down: a feature block of no rows, whose broker time is what
+SUMMARIZE goes by (`Summarizer`), live and in any replay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from headrace.schemas.errors import RetryableError
+from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.protocols import Output
+from headrace.streams.delivery.ports import Publisher
+from headrace.streams.jobs import PartitionStatus
+
+log = logging.getLogger("headrace.resting")
+
+LOOK_S = 1.0
+
+
+class Resting:
+    """When it is time to say of each partition that it rests: twice in each rest, no more.
+
+    First when the windows of all devices whose clocks are right can close; then, later by what a
+    clock may be ahead, when those of the others can.
+
+    Args:
+        pipeline: Its windows, lateness and limits.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        spec, summary = pipeline.input, pipeline.summary
+        first_s = max(summary.idle_s, summary.window_s + spec.allowed_lateness_s) + LOOK_S
+        self._moments_s = (first_s, first_s + spec.max_skew_s)
+        self._since: dict[int, tuple[int, float, int]] = {}
+
+    def due(self, partitions: Iterable[PartitionStatus], now_s: float) -> list[int]:
+        """Partitions of which to say so now.
+
+        Args:
+            partitions: Every partition of our share.
+            now_s: Monotonic seconds, not before the last call's.
+
+        Delivery: pure.
+        """
+        since, self._since = self._since, {}
+        found = []
+        for part in partitions:
+            if not _rests(part):
+                continue
+            position, began_s, said = since.get(part.partition, (part.position, now_s, 0))
+            if position != part.position:
+                position, began_s, said = part.position, now_s, 0
+            if said < len(self._moments_s) and now_s - began_s >= self._moments_s[said]:
+                said += 1
+                found.append(part.partition)
+            self._since[part.partition] = position, began_s, said
+        return found
+
+
+def _rests(part: PartitionStatus) -> bool:
+    """It is ours, was used, and everything in it is done."""
+    done = part.lag == 0 and part.in_flight == 0 and part.step is None
+    return done and part.taken_over and part.position > 0
+
+
+async def say_rests(
+    resting: Resting,
+    partitions: Callable[[], Iterable[PartitionStatus]],
+    block: Callable[[int], Output],
+    publisher: Publisher,
+) -> None:
+    """Look once a second and say what is due; returns never.
+
+    Args:
+        resting: Says what is due.
+        partitions: Every partition of our share, now.
+        block: What to publish of one of them.
+        publisher: Where to.
+
+    Raises:
+        FatalError: from the publisher.
+
+    Delivery: at most once: one that the bus did not take is not said again in this rest. A window
+        then closes with the next event.
+    """
+    while True:
+        await asyncio.sleep(LOOK_S)
+        due = resting.due(partitions(), time.monotonic())
+        if due:
+            try:
+                await publisher.publish([block(partition) for partition in due])
+            except RetryableError as error:
+                log.warning("saying that %d partitions rest failed: %s", len(due), error)

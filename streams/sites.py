@@ -1,0 +1,179 @@
+"""Several pipelines under one command: one bus, one store, and apart in everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from headrace.schemas.errors import HeadraceError, PipelineFileError
+from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.settings import Settings
+from headrace.schemas.topics import topics_of
+from headrace.streams.assembly import Site
+from headrace.streams.backing import Backing
+from headrace.streams.health.several import SeveralHealth
+from headrace.streams.jobs import Endpoints
+
+log = logging.getLogger("headrace.sites")
+
+OUTPUTS = ("deadletter", "late", "features", "predictions", "summaries")
+
+
+def check_apart(pipelines: Sequence[tuple[Path, Pipeline]]) -> None:
+    """Refuse pipelines that would write over each other; they may read one telemetry topic.
+
+    Raises:
+        PipelineFileError: two of one name, or two that write to one topic. Fatal.
+    """
+    named: dict[str, Path] = {}
+    written: dict[str, str] = {}
+    for file, pipeline in pipelines:
+        if pipeline.name in named:
+            raise PipelineFileError(
+                f"{str(named[pipeline.name])!r} and {str(file)!r} are both called "
+                f"{pipeline.name!r}, which names topics, groups and keys of the store; "
+                f"give one of them another name"
+            )
+        named[pipeline.name] = file
+        topics = topics_of(pipeline)
+        for stage in OUTPUTS:
+            topic = getattr(topics, stage).name
+            if topic in written:
+                raise PipelineFileError(
+                    f"pipelines {written[topic]!r} and {pipeline.name!r} both write to topic "
+                    f"{topic!r}; give one of them another in topics.{stage}"
+                )
+            written[topic] = pipeline.name
+
+
+class Sites:
+    """Pipelines that start, fail and stop each by itself.
+
+    Each has its own workers, topics, consumer groups, keys and health. One that ends for good is
+    stopped with one line, and the others go on; when the last has ended, so do all.
+
+    Args:
+        pipelines: Each pipeline file, and what it says.
+        settings: Where the bus and the store of all of them are.
+        stages: Stages to run here.
+        workers: Processes of each stage.
+        start: Where partitions begin that were never read, instead of the files'.
+
+    Attributes:
+        running: Each pipeline, by name.
+        ended: Why those ended that did, by name.
+        health: Of all of them, and of each.
+
+    Raises:
+        PipelineFileError: they are not apart. SettingsError: as of `Site`. Fatal.
+    """
+
+    def __init__(
+        self,
+        pipelines: Sequence[tuple[Path, Pipeline]],
+        settings: Settings,
+        *,
+        stages: Sequence[str],
+        workers: int = 1,
+        start: str | None = None,
+    ) -> None:
+        check_apart(pipelines)
+        self._backing = Backing(settings)
+        self._lives: list[asyncio.Task[None]] = []
+        self.ended: dict[str, HeadraceError] = {}
+        self.running = {
+            pipeline.name: Site(
+                file,
+                pipeline,
+                settings,
+                stages=stages,
+                workers=workers,
+                start=start,
+                backing=self._backing,
+                prefix="" if len(pipelines) == 1 else f"{pipeline.name}/",
+            )
+            for file, pipeline in pipelines
+        }
+        self.health = SeveralHealth(
+            {name: site.health for name, site in self.running.items()}, self.ended
+        )
+
+    async def start(self) -> Endpoints:
+        """Bring up every pipeline that can be.
+
+        Returns:
+            Where bus and store are.
+
+        Raises:
+            HeadraceError: none of them started; what the first said.
+        """
+        loop = asyncio.get_running_loop()
+        begun: dict[str, asyncio.Future[Endpoints]] = {
+            name: loop.create_future() for name in self.running
+        }
+        self._lives = [
+            asyncio.create_task(self._live(site, begun[name]), name=name)
+            for name, site in self.running.items()
+        ]
+        await asyncio.wait(begun.values())
+        _results(self._lives)
+        for endpoints in begun.values():
+            if not endpoints.cancelled():
+                return endpoints.result()
+        raise self._first_failure()
+
+    async def failed(self) -> None:
+        """Wait until the last pipeline has ended, or a local service ends.
+
+        Raises:
+            HeadraceError: what the first to end said.
+        """
+        watching = asyncio.create_task(self._backing.watch())
+        try:
+            waited = {watching, *self._lives}
+            while not all(life.done() for life in self._lives):
+                done, waited = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                _results(done)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        raise self._first_failure()
+
+    async def stop(self) -> None:
+        """Stop every pipeline, then bus and store; safe at any time, also half-started."""
+        for life in self._lives:
+            life.cancel()
+        await asyncio.gather(*self._lives, return_exceptions=True)
+        await asyncio.gather(*(site.stop() for site in self.running.values()))
+        await self._backing.stop()
+
+    def check(self) -> None:
+        """Raise what the first pipeline to end said; harmless where all go on."""
+        if self.ended:
+            raise self._first_failure()
+
+    def _first_failure(self) -> HeadraceError:
+        return next(iter(self.ended.values()))
+
+    async def _live(self, site: Site, begun: asyncio.Future[Endpoints]) -> None:
+        """One pipeline from its start to its end; its failure is its own."""
+        try:
+            begun.set_result(await site.start())
+            await site.failed()
+        except HeadraceError as error:
+            self.ended[site.name] = error
+            if len(self.running) > 1:
+                log.error("pipeline %s ended: %s", site.name, error)
+                await site.stop()
+        finally:
+            if not begun.done():
+                begun.cancel()
+
+
+def _results(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Raise what those raised that are done: no failure of a task goes unseen."""
+    for task in tasks:
+        if task.done():
+            task.result()
