@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,6 +44,7 @@ from headrace.streams.source import StageSource
 from headrace.streams.telemetry import observe
 from headrace.streams.transport.publish import KafkaPublisher
 from headrace.streams.transport.stage import StageTransport
+from headrace.streams.transport.transactional_outlet import TransactionalOutlet
 from headrace.streams.transport.transactions import Transactions, transactional_id
 
 if TYPE_CHECKING:
@@ -277,7 +279,7 @@ def _wire(
         counters=running.counters,
         share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
         central=frozenset(t.name for t in plan.topics.all() if t.data == "central"),
-        transactions=transactions.outlet if transactions else None,
+        transactions=partial(TransactionalOutlet, transactions) if transactions else None,
         snapshots=snapshots,
     )
     running.transport, running.runner = transport, runner

@@ -134,10 +134,6 @@ class Transactions:
         self._wake = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
 
-    def outlet(self, topic: str, partition: int) -> TransactionalOutlet:
-        """Where the lane of a source partition makes its outputs durable."""
-        return TransactionalOutlet(self, TopicPartition(topic, partition))
-
     async def open(self, source: TopicPartition) -> Member:
         """Get ready to publish for a partition, and end what its former owner left open.
 
@@ -325,59 +321,6 @@ class Transactions:
         await self._let_go()
 
 
-class TransactionalOutlet:
-    """Publishes a batch and moves the group's offset over it, both or neither.
-
-    Args:
-        transactions: The worker's.
-        source: Source partition.
-
-    Delivery: exactly once, for readers of committed records.
-    """
-
-    transactional = True
-
-    def __init__(self, transactions: Transactions, source: TopicPartition) -> None:
-        self._transactions = transactions
-        self._source = source
-        self._member: Member | None = None
-
-    async def fence(self) -> None:
-        """Publish under our present place in the group; end what a former owner left open.
-
-        Raises:
-            OwnershipLostError: we have no place in the group. Retryable.
-            BusUnavailableError: retryable; BusRefusedError: fatal.
-        """
-        self._member = await self._transactions.open(self._source)
-
-    async def publish(self, outputs: Sequence[Output], upto: int) -> None:
-        """Commit `outputs` and the group's offset of the source partition in one transaction.
-
-        Delivery: exactly once, for readers of committed records.
-
-        Args:
-            outputs: Records to publish; may be none.
-            upto: The source offset after the batch.
-
-        Raises:
-            OwnershipLostError: the group has gone on without us, or the outcome is not known:
-                take the partition over again. Retryable.
-            BusUnavailableError: it was aborted, and may be done again. Retryable.
-            BusRefusedError, TopicError: aborted as far as possible. Fatal.
-        """
-        if self._member is None:
-            raise OwnershipLostError(
-                f"{self._source.topic}[{self._source.partition}] was not taken over; do so first"
-            )
-        await self._transactions.publish(Share(self._source, outputs, upto, self._member))
-
-    async def close(self) -> None:
-        """Publish nothing more until it is fenced again; the transactions are the worker's."""
-        self._member = None
-        await self._transactions.rest(self._source)
-
-
 async def _all_of(*steps: Coroutine[Any, Any, None]) -> None:
     """Await all; when one fails, none of the others may send anything any more."""
     tasks = [asyncio.create_task(step) for step in steps]
@@ -390,9 +333,19 @@ async def _all_of(*steps: Coroutine[Any, Any, None]) -> None:
 
 
 async def _sent(producer: AIOKafkaProducer, output: Output) -> None:
-    """Hand an output's batches over in order, and wait for all acknowledgements together."""
-    sending = [
-        await producer.send_batch(batch, output.topic, partition=output.partition)
-        for batch in record_batches(producer, output)
-    ]
+    """Hand an output's batches over in order, and wait for all acknowledgements together.
+
+    When this is given up, aiokafka still needs the acknowledgements' futures: not to be cancelled.
+    """
+    sending = []
+    for batch in record_batches(producer, output):
+        acknowledged = await producer.send_batch(batch, output.topic, partition=output.partition)
+        acknowledged.add_done_callback(_seen)
+        sending.append(asyncio.shield(acknowledged))
     await asyncio.gather(*sending)
+
+
+def _seen(acknowledged: asyncio.Future[Any]) -> None:
+    """Take note of its error, or the event loop reports it as never seen."""
+    if not acknowledged.cancelled():
+        acknowledged.exception()

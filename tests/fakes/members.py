@@ -21,12 +21,15 @@ class GroupMember:
     """
 
     def __init__(self, options: Mapping[str, Any], group: str, topic: str) -> None:
-        self._topic = topic
-        self._consumer = AIOKafkaConsumer(**options, group_id=group, enable_auto_commit=False)
+        self._options, self._group, self._topic = dict(options), group, topic
+        self._consumer: Any = None
         self.member = Member("", 0)
 
     async def join(self) -> None:
         """Be the group's only live member: whoever was before has left it or is left behind."""
+        self._consumer = AIOKafkaConsumer(
+            **self._options, group_id=self._group, enable_auto_commit=False
+        )
         self._consumer.subscribe([self._topic])
         await self._consumer.start()
         while not self._consumer.assignment():

@@ -18,11 +18,8 @@ from headrace.schemas.settings import BusSettings
 from headrace.streams.bus.options import client_options
 from headrace.streams.bus.reads import read_range
 from headrace.streams.delivery.ports import Outlet
-from headrace.streams.transport.transactions import (
-    TransactionalOutlet,
-    Transactions,
-    transactional_id,
-)
+from headrace.streams.transport.transactional_outlet import TransactionalOutlet
+from headrace.streams.transport.transactions import Transactions, transactional_id
 
 START = 5
 """The group's offset at the beginning."""
@@ -169,7 +166,7 @@ class KafkaWorker:
 
     def outlet(self, partition: int) -> TransactionalOutlet:
         """Of a source partition."""
-        return self.transactions.outlet(self._source, partition)
+        return TransactionalOutlet(self.transactions, self._source, partition)
 
     async def take_over(self, outlet: TransactionalOutlet) -> int | None:
         """Fence, read the offset when it is stable, commit it unchanged with our own note."""

@@ -20,7 +20,12 @@ INPUTS = {
         *PROJECT["dependencies"],
         *(r for extra in ("local", "host", "ui", "snapshots", "dev") for r in EXTRAS[extra]),
     ],
-    "requirements-worker.txt": [*PROJECT["dependencies"], *EXTRAS["host"], *EXTRAS["snapshots"], "setuptools"],
+    "requirements-worker.txt": [
+        *PROJECT["dependencies"],
+        *EXTRAS["host"],
+        *EXTRAS["snapshots"],
+        "setuptools",
+    ],
     "requirements-train.txt": [*PROJECT["dependencies"], *EXTRAS["train"]],
     "requirements-uv.txt": ["uv"],
     "requirements-s3.txt": ["moto[server]>=5.1"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from fakes.lane_life import CrashingStore
 from fakes.members import GroupMember
 
 from headrace.schemas.batch import RecordBatch
-from headrace.schemas.errors import FatalError, OwnershipLostError
+from headrace.schemas.errors import FatalError, OwnershipLostError, TopicError
 from headrace.schemas.protocols import Effects
 from headrace.schemas.settings import BusSettings
 from headrace.streams.bus.groups import first_positions
@@ -28,6 +29,7 @@ from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.source import StageSource
 from headrace.streams.transport.stage import StageTransport
+from headrace.streams.transport.transactional_outlet import TransactionalOutlet
 from headrace.streams.transport.transactions import Transactions, transactional_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -103,7 +105,7 @@ class Scene:
             await admin.create_topics([NewTopic(name, 1, 1) for name in (self.source, self.out)])
         finally:
             await admin.close()
-        await first_positions(self.options, self.group, [self.source], "earliest")
+        await self._settled()
         async with AIOKafkaProducer(**self.options, transactional_id=self.source) as producer:
             for turn in range(12):
                 await producer.begin_transaction()
@@ -112,6 +114,17 @@ class Scene:
                 await (
                     producer.abort_transaction() if turn % 3 == 1 else producer.commit_transaction()
                 )
+
+    async def _settled(self) -> None:
+        """The group begins at the log's start, as soon as every broker knows the new topic."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                try:
+                    await first_positions(self.options, self.group, [self.source], "earliest")
+                except TopicError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return
 
     async def live(self, fuse: Fuse | None) -> None:
         """One worker, until its fuse has burnt or the log is at its end."""
@@ -135,7 +148,8 @@ class Scene:
         ports = StagePorts(
             agent=Agent(self.out), partitions=1, ttl_s={}, store=self.store, source=source,
             group=source, publisher=world.MemoryTopic(lambda name: None), counters=self.counters,
-            share=DeadLetterShare(1.0, least_events=10), transactions=transactions.outlet,
+            share=DeadLetterShare(1.0, least_events=10),
+            transactions=partial(TransactionalOutlet, transactions),
         )  # fmt: skip
         running = asyncio.create_task(transport.run())
         try:
@@ -150,7 +164,7 @@ class Scene:
             else:
                 await transport.stop()
                 await running
-            await transactions.close()
+            await transactions.close()  # which commits and aborts nothing
         assert ended == []
 
     async def at_end(self) -> bool:
@@ -225,7 +239,7 @@ async def test_a_zombie_that_wakes_up_in_its_commit(scene: Scene) -> None:
     place, name = GroupMember(scene.options, scene.group, scene.source), transactional_id("zombie")
     await place.join()
     transactions = Mortal(scene.options, scene.group, name, place)
-    zombie = transactions.outlet(scene.source, 0)
+    zombie = TransactionalOutlet(transactions, scene.source, 0)
     await zombie.fence()
     await place.commit(0, 0, name)
     commit = transactions._commit

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 
 from headrace.schemas.errors import BusUnavailableError, HeadraceError, OwnershipLostError
 from headrace.streams.transport.group_offsets import Member
+from headrace.streams.transport.transactional_outlet import TransactionalOutlet
 from headrace.streams.transport.transactions import Share, Transactions
 
 NOW, BEFORE = Member("me", 7), Member("me", 6)
@@ -161,4 +162,4 @@ async def test_without_a_place_in_the_group_nothing_is_opened(member: Member) ->
     place.member = member
     transactions = Transactions({}, "group", "name", place)
     with pytest.raises(OwnershipLostError):
-        await transactions.outlet("source", 0).fence()
+        await TransactionalOutlet(transactions, "source", 0).fence()
