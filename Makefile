@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos soak ci bench bench-gate scale profile lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate fleet scale profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -58,6 +58,12 @@ chaos: $(READY) ## workers killed under load on real Kafka, a seeded campaign (S
 	SEEDS=$(or $(SEEDS),20) CHAOS_REPORT=build/chaos.json HEADRACE_REQUIRE_SERVICES=1 \
 		$(PY) -m pytest -q -p no:randomly tests/chaos $(PYTEST_ARGS)
 
+soak: $(READY) ## random faults for MINUTES=20, every event accounted for, memory flat (ARGS="--mode exactly-once")
+	.venv/bin/headrace drill press --soak $(or $(MINUTES),20) --json $(ARGS)
+
+fuzz: $(READY) ## a million records with anything wrong, through both agents (EVENTS=1000000)
+	FUZZ_EVENTS=$(or $(EVENTS),1000000) $(PY) -m pytest -q -s -p no:randomly tests/property/input $(PYTEST_ARGS)
+
 ci: ## what continuous integration runs
 	bash .ci/run
 
@@ -65,12 +71,15 @@ bench: $(READY) ## the reference job, every side in turn, on services of its own
 	$(PY) benchmarks/reference $(ARGS)
 
 # Ratios of a short run, which is as long as the committed one was.
-GATE := --parts sides latency --sides headrace handwritten bytewax quix faust_take faust \
-	handwritten_x2 bytewax_x2 --rounds 2 --events 1000000 --rates 5000 20000
+GATE := --parts sides latency --sides headrace handwritten bytewax quix_sink quix faust_take faust \
+	handwritten_x2 bytewax_x2 --rounds 2 --events 600000 --rates 5000 20000
 
 bench-gate: $(READY) ## a short run of it; fails where a ratio fell by more than 20 % (ARGS=--accept commits)
 	$(PY) benchmarks/reference $(GATE) --out build/bench/gate.json --doc build/bench/gate.md
 	$(PY) benchmarks/reference/gate.py build/bench/gate.json $(ARGS)
+
+fleet: $(READY) ## a simulated fleet through the whole path, its ledger checked (ARGS="--scenarios burst")
+	$(PY) benchmarks/fleet $(ARGS)
 
 scale: $(READY) ## how it grows with devices, partitions and so on (ARGS="--points devices --quick")
 	$(PY) benchmarks/reference --parts scaling $(ARGS)

@@ -21,6 +21,7 @@ from headrace.enrichers.verdicts import Verdicts
 from headrace.schemas.batch import F64, I64, EventBatch, Headers, RecordBatch
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Attribute, Input
+from headrace.schemas.rekeyed import origin
 
 LONGEST_TEXT = 256
 """Characters of an entity or event id: they become keys in the store and in memory."""
@@ -90,11 +91,12 @@ class Decoder:
 
     Raises:
         PipelineFileError: two paths contradict each other, or one reaches into a raw or personal
-            field. Fatal.
+            field, or reads a metric from a CloudEvents attribute. Fatal.
     """
 
     def __init__(self, spec: Input, registry: Registry = NO_REGISTRY) -> None:
         _refuse_withheld(spec)
+        _refuse_envelope(spec)
         self._spec = spec
         self._registry = registry
         self._cloudevents = spec.format == "cloudevents"
@@ -139,7 +141,7 @@ class Decoder:
         if self._read_version is not None:
             verdicts.mark("event.type", _not_version_1(self._read_version(structs), count))
         entities = self._entities(structs, verdicts)
-        ids = self._ids(structs, records, offsets, verdicts)
+        ids = self._ids(structs, records, rows, verdicts)
         if self._spec.key == "entity":
             _check_keys(keys, entities, verdicts)
         times = self._times(structs, log_times, verdicts)
@@ -196,17 +198,26 @@ class Decoder:
         return entities
 
     def _ids(
-        self, structs: list[Any], records: RecordBatch, offsets: I64, verdicts: Verdicts
+        self, structs: list[Any], records: RecordBatch, rows: I64, verdicts: Verdicts
     ) -> list[str]:
-        head = f"{records.topic}/{records.partition}/"
         if self._read_id is None:
-            return [f"{head}{offset}" for offset in offsets.tolist()]
+            return self._places(records, rows)
         ids = _texts(list(self._read_id(structs)), verdicts)
         if max(map(len, ids), default=0) > LONGEST_TEXT:
             verdicts.mark("id.size", _each(ids, lambda i: len(i) > LONGEST_TEXT))
         if "" in ids:
-            ids = [i or f"{head}{o}" for i, o in zip(ids, offsets.tolist(), strict=True)]
+            places = self._places(records, rows)
+            ids = [known or place for known, place in zip(ids, places, strict=True)]
         return ids
+
+    def _places(self, records: RecordBatch, rows: I64) -> list[str]:
+        """Topic, partition and offset at which each event came in, also behind the intake stage."""
+        if self._spec.rekey and records.headers is not None:
+            headers = records.headers
+            found = [origin(headers[row]) or records.source(row) for row in rows.tolist()]
+            return [f"{place.topic}/{place.partition}/{place.offset}" for place in found]
+        head = f"{records.topic}/{records.partition}/"
+        return [f"{head}{offset}" for offset in records.offsets[rows].tolist()]
 
     def _times(self, structs: list[Any], log_times: I64, verdicts: Verdicts) -> I64:
         found = list(self._read_time(structs))
@@ -256,6 +267,17 @@ def _refuse_withheld(spec: Input) -> None:
             raise PipelineFileError(
                 f"[input] reads the path {path!r}, which lies in a field that it declares raw or "
                 "personal and so is never decoded; take the field out of either"
+            )
+
+
+def _refuse_envelope(spec: Input) -> None:
+    """Refuse a metric that is read from a CloudEvents attribute, which is always text."""
+    for name in spec.metrics if spec.format == "cloudevents" else ():
+        if spec.metric_path(name) in cloudevents.ENVELOPE:
+            raise PipelineFileError(
+                f"[input] reads metric {name!r} from the CloudEvents attribute "
+                f"{spec.metric_path(name)!r}, which is text, expected a number; name a path into "
+                "the data"
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.enrichers.decode import Decoder
+from headrace.enrichers.decode import Decoded, Decoder
 from headrace.enrichers.features import Featured, FeatureSet, by_entity
 from headrace.enrichers.late import behind_own, split_late
 from headrace.enrichers.registry import NO_REGISTRY, Registry
@@ -56,6 +56,7 @@ class Enricher:
         spec = pipeline.input
         self._decode = Decoder(spec, registry)
         self._lateness_ms = round(spec.allowed_lateness_s * 1000)
+        self._follows = spec.follows_broker
         self._dedupe = spec.id is not None or spec.rekey
         self.features = FeatureSet(pipeline.columns(), spec.metric_names, self._lateness_ms)
         self.views = view_slices(self.features.columns)
@@ -72,15 +73,7 @@ class Enricher:
             records: Records in log order, not empty.
         """
         decoded = self._decode(records)
-        events, rows = decoded.events, decoded.rows
-        is_late, before, watermark = split_late(
-            events.event_times_ms, events.log_times_ms, state.watermark, self._lateness_ms
-        )
-        late: dict[int, str] = {}
-        if is_late.any():
-            marked = np.flatnonzero(is_late).tolist()
-            late = {int(rows[place]): events.entities[place] for place in marked}
-            events, before = events.take(~is_late), before[~is_late]
+        events, before, watermark, late = self._on_time(state, decoded)
         on_time, ids = len(events), None
         if self._dedupe:
             events = self._without_repeats(state, events, before)
@@ -90,13 +83,27 @@ class Enricher:
         repeated = on_time - len(events)
         behind = self._behind(state, events)
         if behind is not None:
-            places = np.searchsorted(records.offsets, events.offsets[behind]).tolist()
-            late |= zip(places, events.take(behind).entities, strict=True)
+            marked = np.searchsorted(records.offsets, events.offsets[behind]).tolist()
+            late |= zip(marked, events.take(behind).entities, strict=True)
             late, events = dict(sorted(late.items())), events.take(~behind)
         featured = self.features.apply(state.rows, events)
         names, places = featured.entities.names, featured.places
         delta = EnrichDelta(state, names, places, featured.rows, ids, watermark)
         return Enriched(events, featured, decoded.dead, late, repeated, delta)
+
+    def _on_time(
+        self, state: EnrichState, decoded: Decoded
+    ) -> tuple[EventBatch, I64, int, dict[int, str]]:
+        """Events not late by the watermark, it before each and after all; the others' entities."""
+        events = decoded.events
+        times = events.event_times_ms
+        latest = events.log_times_ms if self._follows else times
+        is_late, before, watermark = split_late(times, latest, state.watermark, self._lateness_ms)
+        if not is_late.any():
+            return events, before, watermark, {}
+        marked = np.flatnonzero(is_late).tolist()
+        late = {int(decoded.rows[place]): events.entities[place] for place in marked}
+        return events.take(~is_late), before[~is_late], watermark, late
 
     def _behind(self, state: EnrichState, events: EventBatch) -> NDArray[np.bool_] | None:
         """Which events are late by their own device's newest; None where none can be."""

@@ -12,7 +12,7 @@ BEGINNING = -(2**62)
 """The watermark before the first event; far enough from the ends of int64 to subtract from."""
 
 
-def watermarks(times: I64, log_times: I64, watermark: int) -> I64:
+def watermarks(times: I64, latest: I64, watermark: int) -> I64:
     """The watermark before each event, and after the last.
 
     It is the largest event time of the partition so far, none counted as later than the broker's
@@ -20,7 +20,8 @@ def watermarks(times: I64, log_times: I64, watermark: int) -> I64:
 
     Args:
         times: int64 (N,), event times in log order, milliseconds since 1970.
-        log_times: int64 (N,), broker times.
+        latest: int64 (N,), what each counts as at most: its broker time, or itself where event
+            times do not follow the broker's (`Input.follows_broker`).
         watermark: Before the first of them.
 
     Returns:
@@ -30,11 +31,11 @@ def watermarks(times: I64, log_times: I64, watermark: int) -> I64:
         >>> watermarks(np.array([5, 900, 7]), np.array([10, 20, 30]), BEGINNING)[1:].tolist()
         [5, 20, 20]
     """
-    return np.maximum.accumulate(np.concatenate(([watermark], np.minimum(times, log_times))))
+    return np.maximum.accumulate(np.concatenate(([watermark], np.minimum(times, latest))))
 
 
 def split_late(
-    times: I64, log_times: I64, watermark: int, lateness_ms: int
+    times: I64, latest: I64, watermark: int, lateness_ms: int
 ) -> tuple[NDArray[np.bool_], I64, int]:
     """Which events are late, judged each by the events before it alone.
 
@@ -43,7 +44,7 @@ def split_late(
 
     Args:
         times: int64 (N,), event times in log order, milliseconds since 1970.
-        log_times: int64 (N,), broker times.
+        latest: int64 (N,), what each counts as at most, see `watermarks`.
         watermark: Before the first of them.
         lateness_ms: Allowed lateness, milliseconds.
 
@@ -55,7 +56,7 @@ def split_late(
         >>> split_late(times, times + 200, BEGINNING, 30)[0].tolist()
         [False, False, True, False]
     """
-    reached = watermarks(times, log_times, watermark)
+    reached = watermarks(times, latest, watermark)
     before = reached[:-1]
     return times < before - lateness_ms, before, int(reached[-1])
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from headrace.feature_store.snapshot_file import SnapshotHead, decode_snapshot, encode_snapshot
+from headrace.schemas.errors import StoreUnavailableError
 from headrace.schemas.protocols import CheckpointMeta, Fields, Snapshot, SnapshotPlace
 from headrace.schemas.settings import SnapshotSettings
 
@@ -91,6 +93,22 @@ class Snapshots:
         self._place.put(name, counted())
         self._prune(key, created_ms)
         return StoredSnapshot(name, key, meta.position, created_ms, size)
+
+    def probe(self) -> None:
+        """Write, read and remove an object, as snapshots are.
+
+        Raises:
+            StoreUnavailableError: retryable; StoreRefusedError: fatal.
+        """
+        name = f"{self._pipeline}/{uuid.uuid4().hex}.probe"
+        self._place.put(name, [b"probe"])
+        found = b"".join(self._place.get(name))
+        self._place.delete(name)
+        if found != b"probe":
+            raise StoreUnavailableError(
+                f"an object written to {self.place!r} did not come back as it was; see to that "
+                f"storage"
+            )
 
     def fields(self, stored: StoredSnapshot) -> Iterator[tuple[bytes, bytes]]:
         """The state of a snapshot, proved only when the iterator has come to its end.

@@ -40,7 +40,13 @@ class _Changes:
 
     changed: dict[bytes, bytes] = field(default_factory=dict)
     dropped: set[bytes] = field(default_factory=set)
-    size: int = 0
+    _rows: int = 0
+    _bytes: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the values remembered, by the mean of all that were written."""
+        return self._bytes * len(self.changed) // max(1, self._rows)
 
     def add(self, changed: Sequence[tuple[bytes, bytes]], dropped: Iterable[bytes]) -> None:
         """One more write; a field in both ends up set."""
@@ -50,7 +56,8 @@ class _Changes:
         self.changed.update(changed)
         if self.dropped:
             self.dropped.difference_update([name for name, _ in changed])
-        self.size += sum([len(value) for _, value in changed])
+        self._rows += len(changed)
+        self._bytes += sum([len(value) for _, value in changed])
 
     def before(self, newer: _Changes) -> _Changes:
         """These changes and then `newer`, as one."""

@@ -83,6 +83,12 @@ MESSAGES: dict[str, Message] = {
         payload=Event,
         key="Id of the device, UTF-8.",
     ),
+    "keyed": Message(
+        "send",
+        "An event as it came in, on the partition of its device; only with `input.rekey`.",
+        content_type=BINARY,
+        key="Id of the device, UTF-8.",
+    ),
     "deadletter": Message(
         "send",
         "A record that can never succeed: its original bytes, and why in the headers.",
@@ -145,10 +151,10 @@ def document() -> Schema:
 
 
 def _any_pipeline() -> Pipeline:
-    """The smallest pipeline: only its topics are looked at, and its name is replaced."""
+    """The smallest with every topic: only these are looked at, and its name is replaced."""
     return Pipeline(
         name="pipeline",
-        input=Input(metrics={"value": Metric()}),
+        input=Input(metrics={"value": Metric()}, rekey=True),
         views={"device": View(features=(Feature(op="raw", metrics=("*",)),))},
         model=Model(file="model.onnx"),
     )

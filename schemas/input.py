@@ -18,6 +18,9 @@ OptionalPath = Annotated[str, Meta(max_length=200)] | None
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
+DAY_S = 86_400.0
+
+
 class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One number of the telemetry contract.
 
@@ -85,7 +88,12 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         entity_personal: The entity key itself is personal data: it is in no summary.
         key: ``entity``: the record key must be the entity, else the event is dead
             (`key.missing`, `key.mismatch`); ``any``: not looked at.
+        rekey: Devices key their records otherwise, or not at all: a stage of its own, ``intake``,
+            writes each to the partition of its entity before it is enriched. Order is kept for the
+            records of a device that came in on one partition.
         max_skew_s: Event time later than broker time by more than this is dead (`time.future`).
+            More than a day (86400) says that event times have nothing to do with the broker's, as
+            in a log of another year that is read in: no device's clock is then held to be ahead.
         allowed_lateness_s: An event older than the partition's newest (none counted as later than
             its broker time), or than its own device's newest, by more than this goes to the late
             topic; repeats are recognised over exactly this span.
@@ -104,6 +112,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     personal: tuple[str, ...] = ()
     entity_personal: bool = False
     key: Literal["entity", "any"] = "any"
+    rekey: bool = False
     max_skew_s: Span = 60.0
     allowed_lateness_s: Span = 30.0
     max_event_bytes: Annotated[int, Meta(gt=0, le=1 << 20)] = 1 << 20
@@ -112,6 +121,11 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """TOML has no null: an empty path says that there is none."""
         if self.id == "":
             msgspec.structs.force_setattr(self, "id", None)
+
+    @property
+    def follows_broker(self) -> bool:
+        """Event times are of the broker's present, so that what is later than it is ahead."""
+        return self.max_skew_s <= DAY_S
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -54,8 +54,10 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         "counter",
         "{event}",
         (*_STAGE, "outcome"),
-        "events by what became of them: in, out, dead, late, repeated",
-        "dead or late rising: look at the dead letter's codes and the devices' clocks",
+        "events by what became of them: in, out, dead, late, repeated; of out, unsummarized",
+        "dead or late rising: look at the dead letter's codes and the devices' clocks; "
+        "unsummarized rising: summary.idle_s or the allowed lateness is shorter than devices are "
+        "silent",
     ),
     "headrace_stream_batches_total": MetricSpec(
         "counter", "{batch}", _STAGE, "batches made durable", "flat while lag grows: see retries"

@@ -116,6 +116,7 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         partitions: Partitions of telemetry, and so of features and predictions.
         telemetry: Name of an existing topic to read instead.
+        keyed: Name; where ``input.rekey`` is set.
         deadletter: Name.
         late: Name.
         features: Name.
@@ -128,6 +129,7 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     partitions: Annotated[int, Meta(ge=1, le=10_000)] = 4
     telemetry: str | None = None
+    keyed: str | None = None
     deadletter: str | None = None
     late: str | None = None
     features: str | None = None
@@ -250,6 +252,11 @@ def _check(pipeline: Pipeline) -> None:
         raise ValueError(
             f"delivery.stuck_restart_s is {delivery.stuck_restart_s:g} s, expected at least "
             f"stuck_after_s, which is {delivery.stuck_after_s:g} s"
+        )
+    if pipeline.input.rekey and pipeline.input.key == "entity":
+        raise ValueError(
+            'input.rekey gives every record its entity as key, so that input.key = "entity" has '
+            "nothing to judge; take one of them out"
         )
     registry = pipeline.devices.columns if pipeline.devices else ()
     doubled = set(pipeline.input.attributes).intersection(registry)

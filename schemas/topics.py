@@ -38,9 +38,10 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class PipelineTopics:
-    """Every topic of one pipeline."""
+    """Every topic of one pipeline; `keyed` is None where there is no intake stage."""
 
     telemetry: TopicSpec
+    keyed: TopicSpec | None
     deadletter: TopicSpec
     late: TopicSpec
     features: TopicSpec
@@ -49,7 +50,13 @@ class PipelineTopics:
 
     def all(self) -> tuple[TopicSpec, ...]:
         """Each of them, in the order of the data path."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        every = (getattr(self, field.name) for field in fields(self))
+        return tuple(spec for spec in every if spec is not None)
+
+    @property
+    def enriched(self) -> TopicSpec:
+        """What ENRICH reads: telemetry, or what the intake stage made of it."""
+        return self.keyed or self.telemetry
 
 
 def topics_of(pipeline: Pipeline) -> PipelineTopics:
@@ -71,6 +78,7 @@ def topics_of(pipeline: Pipeline) -> PipelineTopics:
 
     return PipelineTopics(
         telemetry=spec("telemetry", t.telemetry, t.raw_hours, "raw"),
+        keyed=spec("keyed", t.keyed, t.raw_hours, "raw") if pipeline.input.rekey else None,
         deadletter=spec("deadletter", t.deadletter, t.raw_hours, "raw"),
         late=spec("late", t.late, t.raw_hours, "raw"),
         features=spec("features", t.features, t.raw_hours, "derived"),

@@ -14,7 +14,7 @@ from headrace.streams.backing import Backing
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
-from headrace.streams.jobs import Endpoints, Status
+from headrace.streams.jobs import Endpoints, Status, stages_of
 from headrace.streams.local.services import bus_kind
 from headrace.streams.modes import check_mode, check_transactions
 from headrace.streams.positions import check_store, settle_positions
@@ -26,7 +26,7 @@ class Site:
 
     Raises:
         SettingsError: several workers of a stage on the embedded bus, or exactly-once delivery on
-            it. Fatal.
+            it; or none of the stages is one of the pipeline's. Fatal.
 
     Args:
         file: Pipeline file.
@@ -62,12 +62,17 @@ class Site:
         check_mode(pipeline, embedded=bus_kind(settings) == "embedded")
         self._pipeline = pipeline
         self._settings = settings
-        self._stages = tuple(stages)
+        self._stages = tuple(stage for stage in stages_of(pipeline) if stage in stages)
+        if not self._stages:
+            raise SettingsError(
+                f"pipeline {pipeline.name!r} has the stages {', '.join(stages_of(pipeline))}, "
+                f"asked for were {', '.join(stages)}; an intake stage comes with input.rekey"
+            )
         self._start = start
         self.backing = backing or Backing(settings)
         self._owns_backing = backing is None
         self.supervisor = Supervisor(
-            file, stages, workers=workers, on_status=on_status, prefix=prefix
+            file, self._stages, workers=workers, on_status=on_status, prefix=prefix
         )
         limits = Limits(
             stuck_after_s=pipeline.delivery.stuck_after_s,

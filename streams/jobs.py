@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import BusSettings, SnapshotSettings, StoreSettings
 
 STAGES = ("enrich", "serve")
 """Stages in the order of the data path; SUMMARIZE runs and is checkpointed inside SERVE."""
+ALL_STAGES = ("intake", *STAGES)
+"""With the stage before them that only some pipelines have."""
+
+
+def stages_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """The stages of a pipeline, in the order of the data path."""
+    return ALL_STAGES if pipeline.input.rekey else STAGES
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):

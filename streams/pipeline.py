@@ -4,8 +4,10 @@
                    │ late, deadletter    └─ SUMMARIZE ─► summaries
                    └─ online rows, checkpoint ─► store
 
-A stage is one Faust app and one consumer group ``<pipeline>.<stage>``: the transport hands its
-batches to the runner's lanes, a lane asks the agent for the batch's effects and makes them durable.
+Where devices do not key their records by entity, INTAKE does so first, onto a topic of its own
+(``input.rekey``). A stage is one Faust app and one consumer group ``<pipeline>.<stage>``: the
+transport hands its batches to the runner's lanes, a lane asks the agent for the batch's effects and
+makes them durable.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -98,7 +101,7 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
     """Build a stage's agent: everything that needs no bus and no store.
 
     Args:
-        stage: One of `STAGES`.
+        stage: One of `ALL_STAGES`.
         pipeline: The pipeline.
         folder: Where its model and registry files are.
 
@@ -108,6 +111,11 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
     topics = topics_of(pipeline)
     # Each stage imports its own layer only: ENRICH starts without onnxruntime, SERVE without the
     # operators, and the first prediction comes that much sooner.
+    if stage == "intake":
+        from headrace.streams.agents.intake import IntakeAgent
+
+        agent: Agent = IntakeAgent(pipeline, topics)
+        return StagePlan(stage, pipeline, topics, topics.telemetry.name, agent)
     if stage == "enrich":
         from headrace.streams.agents.enrich import enrich_agent
 
@@ -116,7 +124,7 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
             stage,
             pipeline,
             topics,
-            topics.telemetry.name,
+            topics.enriched.name,
             enrich,
             resting=enrich.resting,
             facts=enrich.facts,
@@ -214,10 +222,14 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)
     snapshots = open_snapshots(endpoints.snapshots, name, wall_clock)
     store: Store
-    store, _ = await asyncio.gather(
+    connecting = asyncio.gather(
         _patiently("store", lambda: open_store(endpoints.store, name)),
         _patiently("bus", publisher.start),
     )
+    if not await _before(stop, connecting):
+        await publisher.stop()
+        return
+    store, _ = connecting.result()
     if snapshots is not None:
         store = SnapshottingStore(store, snapshots, every_s=endpoints.snapshots.every_s)
     transactions: Transactions | None = None
@@ -259,7 +271,7 @@ def _wire(
         topics=[plan.source],
         client_options=options,
         embedded=endpoints.embedded,
-        batch_rows=delivery.batch_rows if plan.stage == "enrich" else SERVE_BLOCKS,
+        batch_rows=SERVE_BLOCKS if plan.stage == "serve" else delivery.batch_rows,
         fetch_bytes=max(FETCH_BYTES // plan.topics.telemetry.partitions, LEAST_FETCH_BYTES),
         handler=runner,
         read_committed=once,
@@ -303,6 +315,21 @@ async def _say_rests(
         await say_rests(Resting(plan.pipeline), running.partitions, plan.resting, publisher)
     except HeadraceError as error:
         transport.fail(error)
+
+
+async def _before(stop: asyncio.Event, connecting: asyncio.Future[Any]) -> bool:
+    """Wait for both services, or to be stopped: one that is gone may never come back."""
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    if connecting.done():
+        return True
+    connecting.cancel()
+    with suppress(asyncio.CancelledError):
+        await connecting
+    return False
 
 
 async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:

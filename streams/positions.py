@@ -31,8 +31,8 @@ async def settle_positions(
     """Commit a first offset for every partition that a stage's group never read.
 
     A partition with a checkpoint begins at its position, or, where that is of another log under
-    the same name, at the log's start. Without one, ENRICH begins where the file or `start` says,
-    and SERVE at the first block there is.
+    the same name, at the log's start. Without one, the first stage begins where the file or
+    `start` says, and those behind it at the first record there is.
 
     Args:
         pipeline: The pipeline.
@@ -48,8 +48,10 @@ async def settle_positions(
         PipelineFileError: a start that is no time. Fatal.
         BusUnavailableError, StoreUnavailableError: retryable; BusRefusedError, TopicError: fatal.
     """
+    first = start or pipeline.delivery.start
     begin = {
-        "enrich": (topics.telemetry, topics.features, start or pipeline.delivery.start),
+        "intake": (topics.telemetry, topics.enriched, first),
+        "enrich": (topics.enriched, topics.features, "earliest" if topics.keyed else first),
         "serve": (topics.features, topics.predictions, "earliest"),
     }
 

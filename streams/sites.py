@@ -18,7 +18,7 @@ from headrace.streams.jobs import Endpoints
 
 log = logging.getLogger("headrace.sites")
 
-OUTPUTS = ("deadletter", "late", "features", "predictions", "summaries")
+OUTPUTS = ("keyed", "deadletter", "late", "features", "predictions", "summaries")
 
 
 def check_apart(pipelines: Sequence[tuple[Path, Pipeline]]) -> None:
@@ -39,7 +39,10 @@ def check_apart(pipelines: Sequence[tuple[Path, Pipeline]]) -> None:
         named[pipeline.name] = file
         topics = topics_of(pipeline)
         for stage in OUTPUTS:
-            topic = getattr(topics, stage).name
+            spec = getattr(topics, stage)
+            if spec is None:
+                continue
+            topic = spec.name
             if topic in written:
                 raise PipelineFileError(
                     f"pipelines {written[topic]!r} and {pipeline.name!r} both write to topic "

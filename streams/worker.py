@@ -20,10 +20,11 @@ import msgspec
 
 from headrace.schemas.errors import FatalError, HeadraceError
 from headrace.schemas.pipeline import load_pipeline
-from headrace.streams.jobs import STAGES, Endpoints, Status
+from headrace.streams.jobs import ALL_STAGES, Endpoints, Status
 from headrace.streams.logs import log_to_stderr
 from headrace.streams.pipeline import RunningStage, StagePlan, plan_stage, run_stage
 from headrace.streams.supervisor import EXIT_FATAL
+from headrace.streams.transport.stage import load_faust
 
 STATUS_EVERY_S = 0.5
 UNREADY_EVERY_S = 0.05
@@ -35,7 +36,7 @@ WHOLE_EVERY = 120
 
 
 @click.command()
-@click.argument("stage", type=click.Choice(STAGES))
+@click.argument("stage", type=click.Choice(ALL_STAGES))
 @click.argument("pipeline", type=click.Path(path_type=Path))
 def main(stage: str, pipeline: Path) -> None:
     """Run one stage until standard input is closed."""
@@ -44,6 +45,9 @@ def main(stage: str, pipeline: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         plan = plan_stage(stage, load_pipeline(pipeline), pipeline.parent)
+        # While the services start: 50 ms that the first prediction would wait for later.
+        load_faust()
+        _put_aside()
         line = sys.stdin.buffer.readline()
         if line:
             asyncio.run(_serve(plan, msgspec.json.decode(line, type=Endpoints)))
@@ -94,12 +98,17 @@ async def _collect() -> None:
     of the stage foremost, takes 20 ms to look through again: it is put aside.
     """
     gc.disable()
-    for turn in itertools.count():
+    for turn in itertools.count(1):
+        await asyncio.sleep(COLLECT_EVERY_S)
         if turn % WHOLE_EVERY == 0:
             gc.unfreeze()
-        gc.collect()
-        gc.freeze()
-        await asyncio.sleep(COLLECT_EVERY_S)
+        _put_aside()
+
+
+def _put_aside() -> None:
+    """Collect, and leave what lives on out of the next collections."""
+    gc.collect()
+    gc.freeze()
 
 
 def _write(running: RunningStage) -> None:

@@ -28,7 +28,7 @@ from watching import Result, watch
 
 WARM_EVENTS = 200_000
 WARMING = ("handwritten", "headrace")
-SETTLE_S = 2.0
+SETTLE_S = 1.0
 """Pause before each side, after what is still to be written to disk."""
 FIGURES = ("events_per_s", "us_cpu_per_event", "rss_mb")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from decision import decisions
+from decision import computed, decisions
 from fit import fit, golden
 from labelled import load_simulation
 from stream import featured
@@ -78,15 +78,19 @@ def train(example: str) -> None:
 @click.option("--rate", type=float, default=50.0, show_default=True, help="Events per second.")
 @click.option("--seconds", type=float, default=30.0, show_default=True, help="How long.")
 @click.option("--budget-ms", type=float, default=10.0, show_default=True, help="For one decision.")
-def decide(example: str, rate: float, seconds: float, budget_ms: float) -> None:
+@click.option("--no-bus", is_flag=True, help="Only what is computed, in this process.")
+def decide(example: str, rate: float, seconds: float, budget_ms: float, no_bus: bool) -> None:
     """Time each decision of a pipeline that runs on the bus of the settings."""
     folder = folder_of(example)
-    pipeline, bus = load_pipeline(folder / "pipeline.toml"), load_settings(None, os.environ).bus
-    log = load_simulation(folder).simulate(TEST_SEED, count=20, minutes=30.0)[
-        : round(rate * seconds)
-    ]
-    report = asyncio.run(decisions(bus, pipeline, log, rate=rate, budget_ms=budget_ms))
-    click.echo(json.dumps(report))
+    simulated = load_simulation(folder).simulate(TEST_SEED, count=20, minutes=30.0)
+    log = simulated[: round(rate * seconds)]
+    if no_bus:
+        work = computed(folder, log, budget_ms=budget_ms)
+    else:
+        pipeline = load_pipeline(folder / "pipeline.toml")
+        bus = load_settings(None, os.environ).bus
+        work = decisions(bus, pipeline, log, rate=rate, budget_ms=budget_ms)
+    click.echo(json.dumps(asyncio.run(work)))
 
 
 if __name__ == "__main__":

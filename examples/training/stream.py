@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headrace.enrichers.enricher import Enricher
 from headrace.schemas.batch import RecordBatch
-from headrace.schemas.pipeline import load_pipeline
+from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.streams.client.partition import Partitioner
 
 BATCH_ROWS = 8192
@@ -50,8 +50,7 @@ def featured(file: Path, log: list[Sent]) -> Featured:
     """The model's inputs for every record of `log` that the pipeline of `file` lets through."""
     pipeline = load_pipeline(file)
     enricher, partitions = Enricher(pipeline), Partitioner(pipeline.topics.partitions)
-    names = [column.name for column in pipeline.columns()]
-    columns = [names.index(name) for name in pipeline.model_inputs]
+    columns = input_columns(pipeline)
     split: list[list[Sent]] = [[] for _ in range(pipeline.topics.partitions)]
     for sent in log:
         split[partitions.of(sent.key.encode())].append(sent)
@@ -60,7 +59,7 @@ def featured(file: Path, log: list[Sent]) -> Featured:
         state = enricher.new_state()
         for start in range(0, len(part), BATCH_ROWS):
             batch = part[start : start + BATCH_ROWS]
-            enriched = enricher.apply(state, _records(batch, partition, start))
+            enriched = enricher.apply(state, records_of(batch, partition, start))
             enriched.delta.fold()
             rows = enriched.events.offsets - start
             found.sent += [batch[row] for row in rows.tolist()]
@@ -73,7 +72,14 @@ def featured(file: Path, log: list[Sent]) -> Featured:
     return found
 
 
-def _records(batch: list[Sent], partition: int, first: int) -> RecordBatch:
+def input_columns(pipeline: Pipeline) -> list[int]:
+    """Which of a pipeline's feature columns the model reads, in its order."""
+    names = [column.name for column in pipeline.columns()]
+    return [names.index(name) for name in pipeline.model_inputs]
+
+
+def records_of(batch: list[Sent], partition: int, first: int) -> RecordBatch:
+    """Consecutive records of one partition, as read from a bus."""
     return RecordBatch(
         "simulated",
         partition,

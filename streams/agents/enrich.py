@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,14 @@ import numpy as np
 from headrace.enrichers.enricher import Enriched, Enricher
 from headrace.enrichers.registry import NO_REGISTRY, Registry, parse_registry
 from headrace.enrichers.state import EnrichDelta, EnrichState, online_rows
-from headrace.schemas.batch import Headers, RecordBatch
+from headrace.schemas.batch import RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels, encode_blocks
-from headrace.schemas.deadletter import TOO_LATE, deadletter_headers, deadletter_value, tried
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.fragments import strings
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Effects, Output, PartitionState
 from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
+from headrace.streams.agents.refusals import Refusals
 from headrace.streams.jobs import StateFacts
 
 
@@ -51,6 +50,7 @@ class EnrichAgent:
         self._enricher = Enricher(pipeline, registry)
         self._topics = topics
         self._numerics = numerics
+        self._refusals = Refusals(pipeline, topics, self.stage)
         self._pipeline, self._digest = pipeline.name, pipeline.digest
         self._columns = tuple(column.name for column in self._enricher.features.columns)
         self._summarized = pipeline.summary.metrics
@@ -74,9 +74,9 @@ class EnrichAgent:
         found = self._enricher.apply(_ours(state), records)
         outputs = [*self._blocks(found, rebuilt=rebuilt)]
         if found.dead:
-            outputs.append(self._dead_letters(records, found.dead))
+            outputs.append(self._refusals.dead(records, found.dead))
         if found.late:
-            outputs.append(self._late(records, found.late))
+            outputs.append(self._refusals.late(records, found.late))
         featured = found.featured
         online = online_rows(
             featured.entities.names, featured.rows, featured.renewed, self._enricher.views
@@ -95,7 +95,7 @@ class EnrichAgent:
         ours = _ours(state)
         unchanged = EnrichDelta.nothing(ours)
         counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
-        return Effects([self._dead_letters(records, {row: code})], [], unchanged, counts)
+        return Effects([self._refusals.dead(records, {row: code})], [], unchanged, counts)
 
     def facts(self, state: PartitionState) -> StateFacts:
         """What the state of one partition holds."""
@@ -108,7 +108,7 @@ class EnrichAgent:
             pipeline=self._pipeline,
             pipeline_digest=self._digest,
             numerics=self._numerics,
-            topic=self._topics.telemetry.name,
+            topic=self._topics.enriched.name,
             partition=partition,
             columns=self._columns,
             offsets=np.empty(0, np.int64),
@@ -144,38 +144,6 @@ class EnrichAgent:
         )
         values = list(encode_blocks(block, BLOCK_LIMIT_BYTES))
         return [Output(self._topics.features.name, events.partition, None, values)]
-
-    def _dead_letters(self, records: RecordBatch, dead: Mapping[int, str]) -> Output:
-        rows = sorted(dead)
-        kept = [deadletter_value(records.values[row]) for row in rows]
-        headers = [
-            [*self._traced(records, row, dead[row]), *cut]
-            for row, (_, cut) in zip(rows, kept, strict=True)
-        ]
-        keys = [records.keys[row] for row in rows]
-        values = [value for value, _ in kept]
-        return Output(self._topics.deadletter.name, records.partition, keys, values, headers)
-
-    def _late(self, records: RecordBatch, late: Mapping[int, str]) -> Output:
-        keys = [entity.encode() for entity in late.values()]
-        values = [records.values[row] or b"" for row in late]
-        headers = [self._traced(records, row, TOO_LATE) for row in late]
-        return Output(self._topics.late.name, records.partition, keys, values, headers)
-
-    def _traced(self, records: RecordBatch, row: int, code: str) -> list[tuple[str, bytes | None]]:
-        """A record's headers, and ours: why and where it left the path."""
-        read: Headers = () if records.headers is None else records.headers[row]
-        before = tried(read, int(records.log_times_ms[row]))
-        ours = deadletter_headers(
-            code,
-            records.source(row),
-            stage=self.stage,
-            pipeline=self._pipeline,
-            pipeline_digest=self._digest,
-            first_seen_ms=before.first_seen_ms,
-            attempt=before.attempt,
-        )
-        return [*read, *ours]
 
 
 def _ours(state: PartitionState) -> EnrichState:

@@ -43,7 +43,8 @@ class ServeAgent:
     was served before is dropped, so blocks that ENRICH cut anew after a restart may overlap; a
     telemetry topic that was made anew begins again at 0 and is known by its broker times. A row
     that the model refuses goes to the dead letter as `model.failed`, as a block of that one row;
-    its neighbours are served. ``in = out + dead + repeated`` for every batch, counted in rows.
+    its neighbours are served. ``in = out + dead + repeated`` for every batch, counted in rows; of
+    ``out``, ``unsummarized`` came after their window was released.
 
     Args:
         pipeline: Pipeline file.
@@ -105,6 +106,8 @@ class ServeAgent:
         windows, summaries = self._summarized(ours.windows, rows, found, rests)
         outputs = [*self._predictions(rows, found), *self._refused(rows, found), *summaries]
         counts["out"], counts["dead"] = len(found.served), len(found.failed)
+        if windows.missed:
+            counts["unsummarized"] = windows.missed
         return Effects(outputs, [], ServeDelta(ours, served, windows), counts)
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:

@@ -89,6 +89,7 @@ class Summarizer:
         self._topic = topics.summaries.name
         self._window_ms = max(1, round(pipeline.summary.window_s * 1000))
         self._lateness_ms = round(pipeline.input.allowed_lateness_s * 1000)
+        self._follows = pipeline.input.follows_broker
         self._idle_ms = round(pipeline.summary.idle_s * 1000)
         self._top = 0 if pipeline.input.entity_personal else pipeline.summary.top
         self._listed = {
@@ -150,7 +151,7 @@ class Summarizer:
         self, before: Reach, times: I64, logged: I64, rests: Sequence[Rest]
     ) -> tuple[I64, Reach]:
         """The watermark before each row and after the last, and how far it is then."""
-        reached = watermarks(times, logged, before.watermark)
+        reached = watermarks(times, logged if self._follows else times, before.watermark)
         rest, heard, at = before.rest, before.heard, 0
         for said in (*rests, None):
             place = len(times) if said is None else said.place
@@ -165,10 +166,10 @@ class Summarizer:
     ) -> None:
         keep: slice | NDArray[np.bool_] = slice(None)
         if not in_time.all():
-            missed = len(in_time) - int(in_time.sum())
-            log.warning("%d predictions are in no summary: their window was released", missed)
+            delta.missed = len(in_time) - int(in_time.sum())
+            log.warning("%d predictions are in no summary: their window was released", delta.missed)
             keep = in_time
-            if missed == len(in_time):
+            if delta.missed == len(in_time):
                 return
         groups, entities = rows.groups.codes[keep], rows.entities.codes[keep]
         score, high = rows.score[keep].astype(np.float64), rows.high[keep]

@@ -128,6 +128,7 @@ class WindowsDelta:
         cells: New content of the cells it touched, without devices.
         devices: New content of the devices it changed, by cell.
         closed: Cells it closed.
+        missed: Rows that came after their window was released; they are in no summary.
     """
 
     windows: Windows
@@ -135,6 +136,7 @@ class WindowsDelta:
     cells: dict[CellKey, Cell] = field(default_factory=dict)
     devices: dict[CellKey, dict[str, Seen]] = field(default_factory=dict)
     closed: list[CellKey] = field(default_factory=list)
+    missed: int = 0
 
     def changed(self) -> Fields:
         """Fields to set."""

@@ -32,6 +32,8 @@ class _Text(bytearray):
 class _AnyNames(default_records._DefaultRecordBatchPy):  # type: ignore[misc]  # untyped base
     """A record batch read in plain Python, whatever its header names are."""
 
+    _buffer: bytearray
+
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
         self._buffer = _Text(self._buffer)

@@ -13,6 +13,10 @@ from headrace.schemas.settings import BusSettings, Secured
 DEFAULT_PORT = 9092
 CLIENT = "headrace"
 
+RETRY_MS = 20
+"""Pause before a client asks again what a broker could not answer yet. A broker that has just
+started loads its groups and producer ids within tens of milliseconds, each asked for once more."""
+
 
 def client_options(bus: BusSettings) -> dict[str, Any]:
     """Keyword arguments that every aiokafka client takes: servers, TLS, SASL, timeout.
@@ -32,6 +36,7 @@ def client_options(bus: BusSettings) -> dict[str, Any]:
         "bootstrap_servers": servers,
         "client_id": CLIENT,
         "request_timeout_ms": bus.request_timeout_ms,
+        "retry_backoff_ms": RETRY_MS,
         "security_protocol": "SSL" if tls else "PLAINTEXT",
     }
     if tls:

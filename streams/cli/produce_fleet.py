@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -19,11 +20,13 @@ from headrace.streams.producers.arrivals import Pattern
 from headrace.streams.producers.plan import Plan
 from headrace.streams.producers.run_fleet import FleetRun
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _PLAN = Plan()
 _File = click.Path(dir_okay=False, path_type=Path)
 
 
-def _planned(name: str, what: str, low: float = 0, high: float | None = 0.5) -> Any:
+def _planned(name: str, what: str, low: float = 0, high: float | None = 0.5) -> Callable[[F], F]:
     """An option that is a number of the plan; its default is the plan's."""
     default = getattr(_PLAN, name)
     kind = click.IntRange if isinstance(default, int) else click.FloatRange

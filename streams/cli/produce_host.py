@@ -38,20 +38,19 @@ def host(
     from headrace.streams.producers.host import HostSource
 
     source = HostSource(wall_clock, prefix=prefix)
-    report(run(drive_source(loaded, source, rate, seconds, strict=strict)), as_json)
+    _report(run(_drive(loaded, source, rate, seconds, strict=strict)), as_json)
 
 
-async def drive_source(
-    pipeline: Pipeline, source: Source, rate: float | None, seconds: float | None, *, strict: bool
+async def _drive(
+    pipeline: Pipeline, source: Source, rate: float, seconds: float | None, *, strict: bool
 ) -> Produced:
-    """Send what a source gives until it ends."""
     async with AsyncExitStack() as stack:
         producer = Producer(load().bus, pipeline, validate=strict, trace=False)
         await stack.enter_async_context(producer)
         return await drive(source, producer, rate_hz=rate, seconds=seconds)
 
 
-def report(done: Produced | None, as_json: bool) -> None:
+def _report(done: Produced | None, as_json: bool) -> None:
     """Say what was sent; a run that a signal ended has no totals."""
     if done is None:
         facts: dict[str, object] = {"stopped": True}

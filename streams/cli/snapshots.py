@@ -9,9 +9,11 @@ import click
 
 from headrace.feature_store.snapshot_places import open_snapshots
 from headrace.feature_store.snapshots import Snapshots, StoredSnapshot
-from headrace.schemas.errors import SettingsError
+from headrace.schemas.errors import HeadraceError, SettingsError
 from headrace.schemas.pipeline import load_pipeline
+from headrace.schemas.settings import SnapshotSettings
 from headrace.streams.cli.context import load, pipeline_file
+from headrace.streams.cli.findings import Finding, failed
 from headrace.streams.client.clock import wall_clock
 
 
@@ -39,6 +41,24 @@ def snapshots(pipeline: str, verify: bool, as_json: bool) -> None:
         _show(kept.place, found)
     if any(one.get("damage") for one in found):
         raise SystemExit(2)
+
+
+def snapshot_finding(settings: SnapshotSettings, pipeline: str) -> Finding:
+    """Whether snapshots can be written where the settings say, for the doctor."""
+    try:
+        kept = open_snapshots(settings, pipeline, wall_clock)
+        if kept is None:
+            return Finding(
+                "ok",
+                "snapshots",
+                "none are kept: a lost store is rebuilt as far as the log reaches; "
+                "HEADRACE_SNAPSHOTS names a place for them",
+            )
+        kept.probe()
+        count = len(kept.stored())
+    except HeadraceError as error:
+        return failed("snapshots", error)
+    return Finding("ok", "snapshots", f"{count} in {kept.place}, which takes and gives them")
 
 
 def _by_partition(kept: Snapshots) -> list[StoredSnapshot]:

@@ -13,7 +13,7 @@ from headrace.schemas.errors import FatalError
 from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.cli.context import load, pipeline_file, until_signal
 from headrace.streams.health.server import HealthServer
-from headrace.streams.jobs import STAGES, Status
+from headrace.streams.jobs import ALL_STAGES, Status
 from headrace.streams.sites import Sites
 
 LINE_EVERY_S = 5.0
@@ -21,7 +21,9 @@ LINE_EVERY_S = 5.0
 
 @click.command()
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE]...")
-@click.option("--stages", default=",".join(STAGES), show_default=True, help="Stages to run here.")
+@click.option(
+    "--stages", default=",".join(ALL_STAGES), show_default=True, help="Stages to run here."
+)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes of each stage.")
 @click.option("--from", "start", help="Where to begin what was never read: earliest, latest, time.")
 @click.option("--json", "as_json", is_flag=True, help="Status lines as JSON objects.")
@@ -35,8 +37,8 @@ def up(
     """
     chosen = [stage.strip() for stage in stages.split(",")]
     for stage in chosen:
-        if stage not in STAGES:
-            raise click.UsageError(f"stage {stage!r} is none of {', '.join(STAGES)}")
+        if stage not in ALL_STAGES:
+            raise click.UsageError(f"stage {stage!r} is none of {', '.join(ALL_STAGES)}")
     files = [pipeline_file(name) for name in pipelines or ("hosts",)]
     asyncio.run(_run(files, chosen, workers, start, as_json=as_json))
 

@@ -48,11 +48,7 @@ class Contract:
             EventRefusedError: poison; the first event that would be dead.
         """
         rows = len(values)
-        now = np.full(rows, int(now_ms), np.int64)
-        batch = RecordBatch(
-            "", 0, np.arange(rows), now, list(keys), list(values), list(headers)
-        )  # fmt: skip
-        decoded = self._decode(batch)
+        decoded = self._decode(_batch(keys, values, headers, now_ms))
         if decoded.dead:
             row = min(decoded.dead)
             raise EventRefusedError(decoded.dead[row], row=row, rows=rows)
@@ -63,6 +59,24 @@ class Contract:
             if key not in (None, entity):
                 raise EventRefusedError("key.mismatch", row=row, rows=rows)
         return entities
+
+    def refused(self, values: Sequence[bytes], now_ms: float) -> dict[int, str]:
+        """The code of each event that would be dead, by its row.
+
+        Args:
+            values: N record values.
+            now_ms: Wall clock, milliseconds since 1970; stands in for the broker's.
+        """
+        none: list[Headers] = [()] * len(values)
+        return dict(self._decode(_batch([None] * len(values), values, none, now_ms)).dead)
+
+
+def _batch(
+    keys: Sequence[bytes | None], values: Sequence[bytes], headers: Sequence[Headers], now_ms: float
+) -> RecordBatch:
+    rows = len(values)
+    now = np.full(rows, int(now_ms), np.int64)
+    return RecordBatch("", 0, np.arange(rows), now, list(keys), list(values), list(headers))
 
 
 class Composer:

@@ -130,7 +130,7 @@ class Redrive:
     def _why_left(self, letter: DeadLetter) -> Left | None:
         if letter.at in self._before:
             return "redriven"
-        if letter.stage != "enrich":
+        if letter.stage not in ("intake", "enrich"):
             return "serve"
         if letter.origin.topic != self._telemetry or letter.origin.partition >= self._partitions:
             return "elsewhere"

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from headrace.schemas.errors import FatalError, RetryableError
+from headrace.streams.drill.kinds import Kind
 from headrace.streams.drill.ledger import Found, understand
 from headrace.streams.drill.load import Fleet, Load
-from headrace.streams.drill.schedule import Plan
+from headrace.streams.drill.memory import Memory, longest
+from headrace.streams.drill.schedule import Fault, Plan
 from headrace.streams.drill.sender import Sender
 from headrace.streams.drill.services import Services
-from headrace.streams.drill.strikes import Struck, strike, unless_failed
+from headrace.streams.drill.strikes import ORDERS, Scene, Struck, strike, unless_failed
 from headrace.streams.drill.target import Target
 from headrace.streams.drill.verdict import Tally, breaches, repeated, tally
-from headrace.streams.drill.workers import Workers
+from headrace.streams.drill.workers import ORDERED_WORKER, WORKER, Workers
 from headrace.streams.jobs import STAGES
 
 RATE_PER_S = 1000.0
 DRAIN_S = 120.0
+ANEW_ROWS = 6000
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Outcome:
         breaches: What went wrong, in words; empty where nothing did.
         struck: What became of each fault.
         crashes: Workers of each stage that ended by themselves and were started again.
+        memories: What each life of each worker held.
     """
 
     plan: Plan
@@ -48,6 +52,7 @@ class Outcome:
     breaches: list[str]
     struck: list[Struck]
     crashes: Counter[str]
+    memories: list[Memory] = field(default_factory=list)
 
 
 async def run_plan(
@@ -76,31 +81,65 @@ async def run_plan(
         FatalError: the run did not come to its end, so it says nothing.
     """
     fleet = Fleet(target.pipeline, plan.seed)
+    least = max(least_events, ANEW_ROWS if plan.anew else 0)
     struck: list[Struck] = []
     crashes: Counter[str] = Counter()
+    memories: list[Memory] = []
 
     async def act(sender: Sender, workers: Workers) -> None:
+        scene = Scene(target, sender, workers, services)
         began_s = time.monotonic()
-        recovering = []
+        recovering = [asyncio.create_task(workers.watch())]
         try:
             for fault in plan.faults:
                 await asyncio.sleep(max(0.0, began_s + fault.due_s - time.monotonic()))
-                struck.append(await strike(fault, sender, workers, services))
+                struck.append(await strike(fault, scene))
                 tell(struck[-1])
-                recovering.append(
-                    asyncio.create_task(_recover(struck[-1], sender, workers, target))
-                )
-            await sender.send(max(0, least_events - fleet.made))
-            await asyncio.gather(*recovering)
+                recovering.append(asyncio.create_task(_recover(struck[-1], scene)))
+            await sender.send(max(0, least - fleet.made))
+            await asyncio.gather(*recovering[1:])
         finally:
             for task in recovering:
                 task.cancel()
             await asyncio.gather(*recovering, return_exceptions=True)
         crashes.update(workers.crashes)
+        memories.extend(workers.memories)
 
-    await under_load(target, fleet, plan.workers, act, rate_per_s=rate_per_s)
+    command = ORDERED_WORKER if any(plan.has(kind) for kind in ORDERS) else WORKER
+    await under_load(target, fleet, plan.workers, act, rate_per_s=rate_per_s, command=command)
     await in_peace(calm)
-    return await judge(plan, fleet.load, target, calm, struck, crashes)
+    outcome = await judge(plan, fleet.load, target, calm, struck, crashes)
+    grown = [breach for life in longest(memories) if (breach := life.breach())]
+    return replace(outcome, memories=memories, breaches=outcome.breaches + grown)
+
+
+async def run_anew(
+    kind: Kind, fleet: Fleet, target: Target, calm: Target, services: Services
+) -> Outcome:
+    """A log begins again under a pipeline that has state of the one before, and its verdict.
+
+    Args:
+        kind: Which, and how.
+        fleet: What is sent to the new log.
+        target: The pipeline, at rest.
+        calm: The same flow under a name that is new, which reads the target's telemetry.
+        services: Bus and store of both.
+
+    Raises:
+        FatalError: the run did not come to its end, so it says nothing.
+    """
+    await target.begin_anew(services, kind)
+    fault = Fault(kind, 0, "any", 0, (), 0)
+    began_s = time.monotonic()
+
+    async def act(sender: Sender, workers: Workers) -> None:
+        await sender.send(ANEW_ROWS)
+
+    await under_load(target, fleet, STAGES, act)
+    struck = Struck(fault, began_s, recovered_s=time.monotonic() - began_s)
+    await in_peace(calm)
+    plan = Plan(0, STAGES, (fault,))
+    return await judge(plan, fleet.load, target, calm, [struck], Counter())
 
 
 async def judge(
@@ -128,12 +167,14 @@ async def judge(
     # Exactly once nothing may be there twice, which is counted below on every topic.
     repeats = None if target.once or allowed is None else allowed + crashes
     rows = None if plan.forgets() else target.pipeline.delivery.batch_rows
-    wrong = breaches(load, found, expected, repeats=repeats, batch_rows=rows)
+    wrong = breaches(
+        load, found, expected, repeats=repeats, batch_rows=rows, refusing=plan.has("model-raises")
+    )
     if target.once:
         wrong += repeated(found)
     if await target.online() != await calm.online():
         wrong.append("store: online rows differ from the fault-free run")
-    sources = Counter(await target.consumed())
+    sources = Counter(await target.consumed()) - target.handed_over
     if sources.keys() != found.predictions.first.keys():
         wrong.append(f"consumer: {len(sources)} of {len(found.predictions.first)} predictions")
     doubled = sources.total() - len(sources)
@@ -150,13 +191,14 @@ async def under_load(
     act: Callable[[Sender, Workers], Awaitable[None]],
     *,
     rate_per_s: float = RATE_PER_S,
+    command: Sequence[str] = WORKER,
 ) -> None:
     """Send a fleet's events to running workers while `act` does its worst, until all is drained.
 
     Raises:
         FatalError: it was not drained in time, or a worker ended for good.
     """
-    async with running(target, workers) as started:
+    async with running(target, workers, command) as started:
         async with target.sender(fleet) as sender:
             enough = asyncio.Event()
             async with unless_failed(sender.trickle(rate_per_s, enough)):
@@ -176,10 +218,12 @@ async def in_peace(target: Target) -> None:
 
 
 @asynccontextmanager
-async def running(target: Target, workers: tuple[str, ...]) -> AsyncIterator[Workers]:
+async def running(
+    target: Target, workers: tuple[str, ...], command: Sequence[str] = WORKER
+) -> AsyncIterator[Workers]:
     """Workers of a pipeline that was not run before; stopped in order unless something failed."""
     await target.prepare()
-    started = Workers(target)
+    started = Workers(target, command)
     started.start(*workers)
     try:
         yield started
@@ -209,8 +253,8 @@ async def _through(ends: dict[int, int], target: Target, workers: Workers) -> No
     await workers.reached("serve", blocks, within_s=DRAIN_S)
 
 
-async def _recover(struck: Struck, sender: Sender, workers: Workers, target: Target) -> None:
+async def _recover(struck: Struck, scene: Scene) -> None:
     """Note how long everything that was sent until the repair took to go through."""
-    ends = dict(sender.acknowledged)
-    await _through(ends, target, workers)
+    ends = dict(scene.sender.acknowledged)
+    await _through(ends, scene.target, scene.workers)
     struck.recovered_s = time.monotonic() - struck.repaired_at_s

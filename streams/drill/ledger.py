@@ -13,6 +13,7 @@ import numpy as np
 from headrace.schemas.batch import Headers
 from headrace.schemas.block import FeatureBlock
 from headrace.schemas.ids import prediction_ids
+from headrace.streams.agents.isolate import FAILED
 from headrace.streams.drill.load import Load
 
 Place = tuple[int, int]
@@ -79,6 +80,8 @@ class Found:
     features: Seen = field(default_factory=Seen)
     predictions: Seen = field(default_factory=Seen)
     dead: Seen = field(default_factory=Seen)
+    refused: Seen = field(default_factory=Seen)
+    """Events that became features and that the model then refused: SERVE's dead letters."""
     late: Seen = field(default_factory=Seen)
     summaries: Seen = field(default_factory=Seen)
     blocks: dict[Place, tuple[int, int]] = field(default_factory=dict)
@@ -102,8 +105,9 @@ def understand(load: Load, dump: Dump) -> Found:
         for _, value, headers in records:
             facts = {name: (text or b"").decode() for name, text in headers}
             offset = int(facts["source"].rpartition("@")[2])
-            found.dead.follow(partition, offset)
-            found.dead.add((partition, offset), (facts["code"], facts["stage"], value))
+            seen = found.refused if facts["code"] == FAILED else found.dead
+            seen.follow(partition, offset)
+            seen.add((partition, offset), (facts["code"], facts["stage"], value))
     for partition, records in dump.late.items():
         for key, value, _ in records:
             place = late.get((partition, value))

@@ -16,7 +16,9 @@ from headrace.schemas.input import Input, Metric
 from headrace.schemas.pipeline import Pipeline
 
 DEVICES = 200
-START_MS = 1_795_255_200_000
+START_MS = 1_735_689_600_000
+"""The past on every machine: a watermark is never later than the broker's time."""
+
 STEP_MS = 1
 LATE_BY_MS = 2500
 """How far a late event lies below what is allowed: more than the events between it and the
@@ -29,6 +31,14 @@ NO_TIME = "yesterday"
 PER_MS = {"ms": 1, "us": 1000, "ns": 1_000_000}
 
 Fate = Literal["valid", "repeat", "late", "dead"]
+Mood = Literal["calm", "repeated", "reordered", "corrupted"]
+
+OFTEN: Mapping[Mood, tuple[float, float]] = {"repeated": (0.5, 0.51), "corrupted": (0.01, 0.25)}
+"""Up to which chances an event is sent again, and sent broken; in every other mood 1 in 100 each.
+A quarter of dead letters is half of what stops a worker by default."""
+
+APART_MS = 200
+"""How far from its place in time an event of a reordered stretch may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,50 +106,58 @@ class Load:
 class Fleet:
     """Devices that send what a pipeline's contract asks for, and now and then what it refuses.
 
-    One event in a hundred each is sent again, sent broken, or sent late. Event times begin at a
-    fixed moment and are `STEP_MS` apart: the same seed gives the same bytes.
+    One event in a hundred each is sent again, sent broken, or sent late; in another mood half of
+    them are sent again, or a quarter broken, or times go back and forth. Event times begin at a
+    fixed moment and are `STEP_MS` apart: the same seed and moods give the same bytes.
 
     Args:
         pipeline: Its ``[input]`` says what an event looks like.
         seed: Gives every event.
+        made: Events that were made before, by another fleet: these are later.
     """
 
-    def __init__(self, pipeline: Pipeline, seed: int) -> None:
+    def __init__(self, pipeline: Pipeline, seed: int, made: int = 0) -> None:
         self.load = Load(pipeline.topics.partitions)
         self._events = _Events(pipeline.input)
         self._rng = random.Random(seed)  # noqa: S311 - a load, no secret
         self._late_ms = round(pipeline.input.allowed_lateness_s * 1000) + LATE_BY_MS
         within = round(pipeline.input.allowed_lateness_s * 1000 / STEP_MS) // 2
+        self._apart_ms = min(APART_MS, round(pipeline.input.allowed_lateness_s * 1000) // 4)
         self._recent: deque[Row] = deque(maxlen=1 + min(REPEAT_WITHIN, within))
-        self._number = 0
+        self._number = self._first = made
 
     @property
     def made(self) -> int:
         """Events made so far, without what was planted among them."""
         return self._number
 
-    def take(self, count: int) -> list[Row]:
+    def take(self, count: int, mood: Mood = "calm") -> list[Row]:
         """The next `count` events, and what is planted among them; they are in `load` then."""
         before = len(self.load.rows)
         for _ in range(count):
-            for row in self._next():
+            for row in self._next(mood):
                 self.load.add(row)
         return self.load.rows[before:]
 
-    def _next(self) -> list[Row]:
+    def _next(self, mood: Mood) -> list[Row]:
         rng, n = self._rng, self._number
         self._number += 1
         device, at_ms = rng.randrange(DEVICES), START_MS + n * STEP_MS
+        if mood == "reordered":
+            at_ms += rng.randint(-self._apart_ms, self._apart_ms)
+        again_below, broken_below = OFTEN.get(mood, (0.01, 0.02))
         row = self._row(device, self._events.made(rng, f"d{device}", at_ms, n), "valid", n, at_ms)
         self._recent.append(row)
         chance = rng.random()
-        if chance < 0.01 and self._events.has_id:
+        if chance < again_below and self._events.has_id:
             again = rng.choice(self._recent)
             return [row, Row(again.partition, again.device, again.value, "repeat", again.event)]
-        if chance < 0.02:
+        if chance < broken_below:
             value, code = self._events.broken(rng, f"d{device}", at_ms, n)
+            if mood == "corrupted":
+                value, code = corrupted(rng, row.value), "json.invalid"
             return [row, self._row(device, value, "dead", n, at_ms, code)]
-        if chance < 0.03 and n > 100:
+        if chance < broken_below + 0.01 and n > self._first + 100:
             late_ms = at_ms - self._late_ms
             value = self._events.made(rng, f"d{device}", late_ms, n, "late")
             return [row, self._row(device, value, "late", n, late_ms)]
@@ -227,6 +245,16 @@ class _Events:
         if self._unit == "iso":
             return f"{np.datetime64(at_ms, 'ms')}Z"
         return at_ms / 1000 if self._unit == "s" else at_ms * PER_MS[self._unit]
+
+
+def corrupted(rng: random.Random, value: bytes) -> bytes:
+    """What a bad wire or disk makes of an event's bytes: never an event."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return value[: rng.randrange(1, len(value))]
+    if kind == 1:
+        return bytes(len(value))
+    return bytes(rng.randrange(128, 256) for _ in value)
 
 
 def _put(tree: dict[str, Any], path: str, leaf: object) -> None:

@@ -15,6 +15,9 @@ KEPT_HOURS = 1.0
 ANY_SKEW_S = 1e9
 """A drill's event times are fixed, so a device's clock may be wrong by any amount."""
 
+NEVER_IDLE_S = 1e9
+"""How long a fault holds up the load is no fact of the log: no window is to close by it."""
+
 
 def copy_pipeline(
     source: Path,
@@ -27,7 +30,8 @@ def copy_pipeline(
     """Write the copy of a pipeline file that a drill runs.
 
     Files that it names are read where they are. Everything that decides about features, scores and
-    delivery stays; name, topics, start and the allowed clock skew are the drill's.
+    delivery stays; name, topics, start, the allowed clock skew and the silence after which windows
+    close are the drill's.
 
     Args:
         source: The pipeline file, which is valid.
@@ -47,6 +51,7 @@ def copy_pipeline(
     tree["model"].setdefault("name", tree["name"])
     tree["name"] = name
     tree["input"]["max_skew_s"] = ANY_SKEW_S
+    tree.setdefault("summary", {})["idle_s"] = NEVER_IDLE_S
     partitions = tree.get("topics", {}).get("partitions")
     hours = dict.fromkeys(("raw_hours", "derived_hours", "central_hours"), KEPT_HOURS)
     wanted = {"partitions": partitions, "telemetry": telemetry, **hours}

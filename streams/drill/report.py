@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from headrace.streams.drill.campaign import Outcome
+from headrace.streams.drill.memory import longest
 from headrace.streams.drill.strikes import Struck
+from headrace.streams.drill.verdict import account
 
 
-def report(outcome: Outcome) -> dict[str, Any]:
-    """The drill's facts, ready for JSON."""
-    tally, load = outcome.tally, outcome.load
+def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The drill's facts, ready for JSON: of the run, and of each log that began again after it."""
+    first = outcomes[0]
+    accounts = [account(outcome.load, outcome.found) for outcome in outcomes]
+    faults = [_fault(struck) for outcome in outcomes for struck in outcome.struck]
     return {
-        "seed": outcome.plan.seed,
-        "events": len(load.rows),
-        "predictions": len(outcome.found.predictions.first),
-        "kills": outcome.plan.kills().total(),
-        "lost": tally.lost,
-        "doubled": outcome.doubled,
-        "differing": tally.differing,
-        "out_of_order": tally.out_of_order,
-        "repeated": tally.repeated,
-        "crashes": outcome.crashes.total(),
-        "faults": [_fault(struck) for struck in outcome.struck],
-        "breaches": outcome.breaches,
+        "seed": first.plan.seed,
+        "events": sum(len(outcome.load.rows) for outcome in outcomes),
+        "account": {what: sum(each[what] for each in accounts) for what in accounts[0]},
+        "kills": first.plan.kills().total(),
+        "lost": sum(outcome.tally.lost for outcome in outcomes),
+        "doubled": sum(outcome.doubled for outcome in outcomes),
+        "differing": sum(outcome.tally.differing for outcome in outcomes),
+        "out_of_order": sum(outcome.tally.out_of_order for outcome in outcomes),
+        "repeated": sum(outcome.tally.repeated for outcome in outcomes),
+        "crashes": sum(outcome.crashes.total() for outcome in outcomes),
+        "slowest_recovery_s": max((f["recovered_s"] or 0.0 for f in faults), default=0.0),
+        "memory": [life.facts() for life in longest(first.memories)],
+        "faults": faults,
+        "breaches": [breach for outcome in outcomes for breach in outcome.breaches],
     }
 
 
@@ -43,8 +50,8 @@ def _fault(struck: Struck) -> dict[str, Any]:
 def line(struck: Struck) -> str:
     """One fault that was carried out."""
     fault = struck.fault
-    whom = ", ".join(fault.victims) or "the service"
-    text = f"{fault.kind} of {whom}, {fault.down_s:.1f} s"
+    whom = f" of {', '.join(fault.victims)}" if fault.victims else ""
+    text = f"{fault.kind}{whom}, {fault.down_s:.1f} s"
     if not fault.points:
         return text
     return f"{text}, then at {' and '.join(fault.points)}" + (
@@ -54,10 +61,10 @@ def line(struck: Struck) -> str:
 
 def verdict(facts: dict[str, Any]) -> str:
     """The last line for people."""
-    back = [fault["recovered_s"] for fault in facts["faults"] if fault["recovered_s"] is not None]
     return (
         f"{facts['events']} events, {len(facts['faults'])} faults, {facts['kills']} kills: "
         f"{facts['lost']} lost, {facts['doubled']} doubled behind the consumer, "
         f"{facts['differing']} differing, {facts['out_of_order']} out of order; "
-        f"caught up at most {max(back, default=0.0):.1f} s after a repair; {facts['seconds']} s"
+        f"caught up at most {facts['slowest_recovery_s']:.1f} s after a repair; "
+        f"{facts['seconds']} s"
     )

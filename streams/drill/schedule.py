@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace.streams.drill.crash_points import STEPS, CrashPoint
-from headrace.streams.drill.kinds import SESSION_S, TRAITS, Kind
+from headrace.streams.drill.kinds import KINDS, SESSION_S, TRAITS, Kind
 from headrace.streams.jobs import STAGES
 
 When = Literal["surge", "back", "any"]
@@ -68,11 +68,13 @@ class Plan:
         seed: Gives everything below, and the load.
         workers: Workers that run.
         faults: In the order in which they come.
+        anew: Faults after which a log begins again, in their order.
     """
 
     seed: int
     workers: tuple[str, ...]
     faults: tuple[Fault, ...]
+    anew: tuple[Kind, ...] = ()
 
     def kills(self) -> Counter[str]:
         """Workers of each stage that are ended without notice."""
@@ -84,13 +86,23 @@ class Plan:
             return None
         return sum((fault.repeats() for fault in self.faults), Counter[str]())
 
+    def has(self, kind: Kind) -> bool:
+        """Whether there is a fault of this kind."""
+        return any(fault.kind == kind for fault in self.faults)
+
     def forgets(self) -> bool:
         """Whether the store may lose what it has acknowledged."""
         return any(TRAITS[fault.kind].forgets for fault in self.faults)
 
 
 def make_plan(
-    seed: int, kinds: Sequence[Kind], *, kills: int, others: int = 1, seconds: float = 0.0
+    seed: int,
+    kinds: Sequence[Kind],
+    *,
+    kills: int,
+    others: int = 1,
+    seconds: float = 0.0,
+    lasting: bool = False,
 ) -> Plan:
     """The faults of one run, in a seeded order at seeded times.
 
@@ -103,6 +115,8 @@ def make_plan(
         kills: Workers killed in all, where ``kill`` is among the kinds.
         others: Faults of every other kind.
         seconds: Time over which the faults are spread.
+        lasting: Each stage has two workers, of which no fault ends the first: it lives as long as
+            the run, so that its memory tells something. Kills are at random times only.
 
     Delivery: pure.
 
@@ -111,20 +125,26 @@ def make_plan(
         >>> plan.kills().total(), plan == make_plan(7, ["kill", "bus-restart"], kills=5)
         (5, True)
     """
-    kinds = sorted(set(kinds))
+    anew = tuple(kind for kind in KINDS if kind in kinds and TRAITS[kind].on == "log")
+    kinds = sorted(set(kinds).difference(anew))
     rng = random.Random(f"{seed}/{','.join(kinds)}")  # noqa: S311 - a schedule, no secret
     workers: tuple[str, ...] = STAGES
-    if any(TRAITS[kind].two_workers for kind in kinds):
+    if lasting:
+        workers = (*STAGES, *(f"{stage}-2" for stage in STAGES))
+    elif any(TRAITS[kind].two_workers for kind in kinds):
         workers = (*STAGES, f"{rng.choice(STAGES)}-2")
-    wanted: list[tuple[Kind, tuple[str, ...]]] = list(_kills(rng, kills if "kill" in kinds else 0))
+    mortal = workers[len(STAGES) :] if lasting else workers
+    wanted: list[tuple[Kind, tuple[str, ...]]] = []
+    if "kill" in kinds:
+        wanted += [("kill", ())] * kills if lasting else _kills(rng, kills)
     wanted += [(kind, ()) for kind in kinds if kind != "kill" for _ in range(others)]
     rng.shuffle(wanted)
     step_s = seconds / max(1, len(wanted))
     faults = (
-        _fault(rng, kind, points, workers, step_s * (number + rng.random() / 2))
+        _fault(rng, kind, points, mortal, step_s * (number + rng.random() / 2))
         for number, (kind, points) in enumerate(wanted)
     )
-    return Plan(seed, workers, tuple(faults))
+    return Plan(seed, workers, tuple(faults), anew)
 
 
 def _kills(rng: random.Random, count: int) -> Iterator[tuple[Kind, tuple[str, ...]]]:
@@ -143,6 +163,10 @@ def _kills(rng: random.Random, count: int) -> Iterator[tuple[Kind, tuple[str, ..
         yield "kill", ()
 
 
+def _of_stage(stage: str, workers: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(worker for worker in workers if worker.partition("-")[0] == stage)
+
+
 def _fault(
     rng: random.Random,
     kind: Kind,
@@ -155,7 +179,9 @@ def _fault(
         victims = tuple(point.partition(":")[0] for point in points)
     elif kind == "rebalance":
         # Of the stage with two workers, so that the other one takes over.
-        victims = (rng.choice([workers[-1], workers[-1].partition("-")[0]]),)
+        victims = (rng.choice(_of_stage(workers[-1].partition("-")[0], workers)),)
+    elif kind == "group-deleted":
+        victims = _of_stage(rng.choice(STAGES), workers)
     elif TRAITS[kind].on == "worker" or (kind == "store-lost" and rng.random() < 0.6):
         victims = (rng.choice(workers),)
     down_s = rng.uniform(*TRAITS[kind].down_s)

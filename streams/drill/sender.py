@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from headrace.schemas.errors import RetryableError
 from headrace.streams.client.bus import BusWriter
-from headrace.streams.drill.load import Fleet, Row
+from headrace.streams.drill.load import Fleet, Mood, Row
 
 TRICKLE_S = 0.1
 
@@ -40,13 +40,17 @@ class Sender:
     async def __aexit__(self, *_: object) -> None:
         await self._writer.stop()
 
-    async def send(self, count: int) -> None:
+    async def send(self, count: int, mood: Mood = "calm") -> None:
         """Send the next `count` events, and wait for their acknowledgements.
+
+        Args:
+            count: Events, without what is planted among them.
+            mood: What the devices are up to.
 
         Delivery: once; retryable errors are repeated from where the log ends.
         """
         rows: dict[int, list[Row]] = {}
-        for row in self._fleet.take(count):
+        for row in self._fleet.take(count, mood):
             rows.setdefault(row.partition, []).append(row)
         await asyncio.gather(*(self._write(*part) for part in rows.items()))
 

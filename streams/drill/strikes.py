@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from headrace.streams.drill.kinds import TRAITS, Kind
+from headrace.streams.drill.load import Mood
+from headrace.streams.drill.orders import Orders, give
 from headrace.streams.drill.schedule import Fault
 from headrace.streams.drill.sender import Sender
 from headrace.streams.drill.services import Services
+from headrace.streams.drill.target import Target
 from headrace.streams.drill.workers import Workers
 
 SURGE_ROWS = 6000
+MOOD_ROWS = 2000
+
+MOODS: Mapping[Kind, Mood] = {
+    "input-repeated": "repeated",
+    "input-reordered": "reordered",
+    "input-corrupted": "corrupted",
+}
+ORDERS: Mapping[Kind, Orders] = {
+    "model-slow": Orders(slow_s=0.5),
+    "model-raises": Orders(raises=True),
+    "clock-jump": Orders(ahead_s=86_400.0),
+}
 REACH_S = 45.0
 """Longest wait for a worker to come to its crash point under load; then it is killed there. Where
 the other stage is struck as well, two sessions have to end before."""
@@ -37,17 +53,35 @@ class Struck:
     recovered_s: float | None = None
 
 
-async def strike(fault: Fault, sender: Sender, workers: Workers, services: Services) -> Struck:
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where faults strike.
+
+    Attributes:
+        target: The pipeline.
+        sender: Its load.
+        workers: Its workers.
+        services: Its bus and store.
+    """
+
+    target: Target
+    sender: Sender
+    workers: Workers
+    services: Services
+
+
+async def strike(fault: Fault, scene: Scene) -> Struck:
     """Carry out one fault; it is repaired on return, recovered later.
 
     Raises:
         FatalError: a worker ended for good, or a service did not come back.
     """
     if fault.when != "any":
-        await workers.ready()
-    async with unless_failed(sender.send(SURGE_ROWS if fault.when == "surge" else 0)):
+        await scene.workers.ready()
+    surge = scene.sender.send(SURGE_ROWS if fault.when == "surge" else 0)
+    async with unless_failed(surge):
         await asyncio.sleep(fault.after_s)
-        reached = await _blow(fault, workers, services)
+        reached = await _blow(fault, scene)
         repaired_at_s = time.monotonic()
     return Struck(fault, repaired_at_s, reached)
 
@@ -67,22 +101,35 @@ async def unless_failed(work: Coroutine[None, None, None]) -> AsyncIterator[None
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _blow(fault: Fault, workers: Workers, services: Services) -> bool:
+async def _blow(fault: Fault, scene: Scene) -> bool:
     """Strike and repair; whether the crash points, if any, were reached."""
+    workers, on = scene.workers, TRAITS[fault.kind].on
+    if fault.kind in ("kill", "store-lost"):
+        return await _kill(fault, workers, scene.services)
     if fault.kind == "pause":
         await workers.pause(*fault.victims, for_s=fault.down_s)
-    elif fault.kind == "bus-restart":
-        await services.restart_bus(fault.down_s)
-    elif fault.kind == "store-restart":
-        await services.restart_store(fault.down_s)
-    elif fault.kind == "rebalance":
-        await workers.ready(*fault.victims)
-        await workers.terminate(*fault.victims)
+    elif on == "worker" or on == "group":
+        await _leave(fault, scene)
+    elif on == "input":
+        await scene.sender.send(MOOD_ROWS, MOODS[fault.kind])
+    elif fault.kind in ORDERS:
+        give(scene.target.orders, ORDERS[fault.kind])
         await asyncio.sleep(fault.down_s)
-        workers.start(*fault.victims)
+        give(scene.target.orders, Orders())
     else:
-        return await _kill(fault, workers, services)
+        await scene.services.strike(fault.kind, fault.down_s)
     return True
+
+
+async def _leave(fault: Fault, scene: Scene) -> None:
+    """Workers end in order and come back, to a group that may be gone."""
+    workers = scene.workers
+    await workers.ready(*fault.victims)
+    await workers.terminate(*fault.victims)
+    if fault.kind == "group-deleted":
+        await scene.target.forget_group(fault.victims[0].partition("-")[0])
+    await asyncio.sleep(fault.down_s)
+    workers.start(*fault.victims)
 
 
 async def _kill(fault: Fault, workers: Workers, services: Services) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from headrace.schemas.views import expand
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.bus.options import client_options
 from headrace.streams.bus.reads import log_range, log_ranges, read_range
+from headrace.streams.bus.removal import remove_group, remove_topics
 from headrace.streams.client import Consumer
 from headrace.streams.client.kafka_bus import KafkaBus
+from headrace.streams.drill.kinds import Kind
 from headrace.streams.drill.ledger import Dump, Records
 from headrace.streams.drill.load import DEVICES, START_MS, Fleet
 from headrace.streams.drill.sender import Sender
+from headrace.streams.drill.services import Services
 from headrace.streams.jobs import STAGES, Endpoints
 from headrace.streams.positions import settle_positions
 
@@ -32,15 +36,23 @@ class Target:
     Args:
         file: Its file; workers leave their output beside it.
         endpoints: Where bus and store are.
+        for_workers: Where workers find them; None: at the same places.
     """
 
-    def __init__(self, file: Path, endpoints: Endpoints) -> None:
+    def __init__(
+        self, file: Path, endpoints: Endpoints, for_workers: Endpoints | None = None
+    ) -> None:
         self.file, self.folder, self.endpoints = file, file.parent, endpoints
+        self.for_workers = for_workers or endpoints
+        self.orders = file.with_suffix(".orders")
         self.options = client_options(endpoints.bus)
         self.pipeline = load_pipeline(file)
         self.name = self.pipeline.name
         self.topics = topics_of(self.pipeline)
         self.once = self.pipeline.delivery.mode == "exactly-once"
+        self.handed_over = Counter[tuple[int, int]]()
+        """What the shipped consumer gave of logs that are gone."""
+        self._begins: dict[str, dict[int, int]] = {}
 
     async def prepare(self) -> None:
         """Make the topics, and settle where the groups begin.
@@ -52,6 +64,36 @@ class Target:
         await settle_positions(
             self.pipeline, self.topics, STAGES, self.options, self.endpoints.store, start=None
         )
+
+    async def forget_group(self, stage: str) -> None:
+        """Delete the consumer group of a stage that does not run, and settle it as `up` would.
+
+        Raises:
+            BusUnavailableError, OwnershipLostError: retryable; other errors are fatal.
+        """
+        await remove_group(self.options, f"{self.name}.{stage}")
+        await self.prepare()
+
+    async def begin_anew(self, services: Services, kind: Kind) -> None:
+        """Let telemetry, or every log, begin again at offset 0, while no worker runs.
+
+        What is on other topics by now is of a log that is gone, and left out from then on.
+
+        Raises:
+            BusUnavailableError: retryable; other errors are fatal.
+        """
+        if kind == "bus-lost":
+            await services.lose_bus()
+            self.handed_over.clear()
+            self._begins.clear()
+            return
+        self.handed_over.update(Counter(await self.consumed()) - self.handed_over)
+        telemetry = self.topics.telemetry.name
+        names = [topic.name for topic in self.topics.all() if topic.name != telemetry]
+        for name in names:
+            ranges = await log_ranges(self.options, name)
+            self._begins[name] = {partition: end for partition, (_, end) in ranges.items()}
+        await remove_topics(self.options, [telemetry])
 
     async def ends(self, topic: str) -> dict[int, int]:
         """The offset after the last record of each partition of a topic.
@@ -133,8 +175,9 @@ class Target:
                     f"{topic}[{partition}] begins at {begin}, expected 0: retention took a part of "
                     f"the drill before it was read; drill for fewer --seconds"
                 )
+            start = self._begins.get(topic, {}).get(partition, begin)
             reading = read_range(
-                self.options, topic, partition, begin, end, read_committed=self.once
+                self.options, topic, partition, start, end, read_committed=self.once
             )
             async for batch in reading:
                 headers: Sequence[Headers] = batch.headers or [()] * len(batch)

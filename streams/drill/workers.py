@@ -18,6 +18,8 @@ import msgspec
 
 from headrace.schemas.errors import FatalError
 from headrace.streams.drill.crash_points import VARIABLE
+from headrace.streams.drill.memory import EVERY_S, Memory
+from headrace.streams.drill.orders import VARIABLE as ORDERS
 from headrace.streams.drill.target import Target
 from headrace.streams.jobs import Status
 from headrace.streams.supervisor import EXIT_FATAL, KILL_AFTER_S
@@ -25,6 +27,7 @@ from headrace.streams.supervisor import EXIT_FATAL, KILL_AFTER_S
 READY_S = 90.0
 LOOK_S = 0.05
 WORKER = (sys.executable, "-m", "headrace.streams.worker")
+ORDERED_WORKER = (sys.executable, "-m", "headrace.streams.drill.ordered_worker")
 
 
 @dataclass
@@ -34,14 +37,18 @@ class Life:
     Attributes:
         process: It.
         said: Where its status lines go; ``.log`` beside it is its standard error.
+        memory: What it held over time.
         status: The last one that was read.
         read: Bytes of `said` that were read.
+        born_s: When it was started, monotonic seconds.
     """
 
     process: subprocess.Popen[bytes]
     said: Path
+    memory: Memory
     status: Status | None = None
     read: int = field(default=0, repr=False)
+    born_s: float = field(default_factory=time.monotonic, repr=False)
 
     def look(self) -> None:
         """Read what it has said since the last look."""
@@ -51,6 +58,7 @@ class Life:
         if newline:
             self.read += len(lines) + 1
             self.status = msgspec.json.decode(lines.rpartition(b"\n")[2], type=Status)
+            self.memory.add(time.monotonic() - self.born_s, self.status.rss_mb)
 
     def close(self) -> None:
         """Close its standard input, which ends it in order where it runs."""
@@ -83,6 +91,8 @@ class Workers:
         self._positions: dict[tuple[str, int], int] = {}
         self.crashes: Counter[str] = Counter()
         """How often a worker of each stage ended by itself."""
+        self.memories: list[Memory] = []
+        """What each life held, in the order of their begins."""
 
     def start(self, *names: str, crash_at: str | None = None) -> None:
         """Start workers and tell them where the services are.
@@ -96,15 +106,17 @@ class Workers:
             said = self._target.folder / f"{self._target.name}.{name}.{self._count}.status"
             with said.open("wb") as status, said.with_suffix(".log").open("wb") as log:
                 process = self._started(name, status, log, crash_at)
-            self._lives[name] = Life(process, said)
+            self._lives[name] = Life(process, said, Memory(name))
+            self.memories.append(self._lives[name].memory)
             if process.stdin is not None:
-                process.stdin.write(msgspec.json.encode(self._target.endpoints) + b"\n")
+                process.stdin.write(msgspec.json.encode(self._target.for_workers) + b"\n")
                 process.stdin.flush()
 
     def _started(
         self, name: str, status: IO[bytes], log: IO[bytes], crash_at: str | None
     ) -> subprocess.Popen[bytes]:
         environ = {key: value for key, value in os.environ.items() if key != VARIABLE}
+        environ[ORDERS] = str(self._target.orders)
         if crash_at is not None:
             environ[VARIABLE] = crash_at
         command = [*self._command, name.partition("-")[0], str(self._target.file)]
@@ -134,6 +146,16 @@ class Workers:
             self.crashes[stage] += 1
             self._forget(name)
             self.start(name)
+
+    async def watch(self) -> None:
+        """Look once a second, for ever.
+
+        Raises:
+            FatalError: a worker ended for good.
+        """
+        while True:
+            self.look()
+            await asyncio.sleep(EVERY_S)
 
     async def ready(self, *names: str) -> None:
         """Wait until these, or all of them, are ready.

@@ -54,12 +54,15 @@ class Listeners:
         internal: For the broker itself and our probe; the same as `port` when clients are plain.
         controller: For the controller.
         protocol: Of the client port: ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT``, ``SASL_SSL``.
+        relay: A further plain port, and the port of a relay before it: clients that come through
+            the relay are told the relay's.
     """
 
     port: int
     internal: int
     controller: int
     protocol: str = "PLAINTEXT"
+    relay: tuple[int, int] | None = None
 
     def properties(self) -> dict[str, str]:
         """Their part of the broker's properties."""
@@ -68,13 +71,20 @@ class Listeners:
         if self.port != self.internal:
             listeners["CLIENT"] = self.port
             protocols["CLIENT"] = self.protocol
-        advertised = ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items())
+        told = dict(listeners)
+        if self.relay is not None:
+            listeners["RELAYED"], told["RELAYED"] = self.relay
+            protocols["RELAYED"] = "PLAINTEXT"
         return {
-            "listeners": f"{advertised},CONTROLLER://127.0.0.1:{self.controller}",
-            "advertised.listeners": advertised,
+            "listeners": f"{_places(listeners)},CONTROLLER://127.0.0.1:{self.controller}",
+            "advertised.listeners": _places(told),
             "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),
             "controller.quorum.voters": f"{NODE}@127.0.0.1:{self.controller}",
         }
+
+
+def _places(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class KafkaOptions:
         scram: SCRAM-SHA-256 and SCRAM-SHA-512 users and their passwords, written when the
             storage is formatted.
         java_options: Further options of its Java.
+        relay: A further plain port, and the port of a relay that leads to it.
     """
 
     heap_mb: int = 256
@@ -95,6 +106,7 @@ class KafkaOptions:
     properties: Mapping[str, str] = field(default_factory=dict)
     scram: Mapping[str, str] = field(default_factory=dict)
     java_options: tuple[str, ...] = ()
+    relay: tuple[int, int] | None = None
 
 
 def write_properties(file: Path, data: Path, where: Listeners, options: KafkaOptions) -> None:

@@ -164,13 +164,14 @@ class LocalKafka:
         internal, controller = spare_ports(2, besides=port)
         if self._options.protocol == "PLAINTEXT":
             internal = port
-        where = Listeners(port, internal, controller, self._options.protocol)
+        options = self._options
+        where = Listeners(port, internal, controller, options.protocol, options.relay)
         file = folder.path / "server.properties"
         with writing(folder.path):
-            write_properties(file, folder.path / "data", where, self._options)
+            write_properties(file, folder.path / "data", where, options)
         self._service = service = Service("local Kafka", folder.path, keep=(folder.lock,))
-        command = java_command(java, heap_mb=self._options.heap_mb)
-        service.spawn([*command, *self._options.java_options, "kafka.Kafka", str(file)])
+        command = java_command(java, heap_mb=options.heap_mb)
+        service.spawn([*command, *options.java_options, "kafka.Kafka", str(file)])
         await service.ready(lambda: bus_answers(internal, cluster), within_s=START_S)
 
     def check(self) -> None:

@@ -16,6 +16,8 @@ _OUTCOME = np.array(EXPECTED)
 
 NEVER = -(2**62)
 FUTURE_MS = 50 * 365 * 86_400_000
+BROKER_BEHIND_MS = 1_000.0
+"""The broker's clock may be so far behind the sender's."""
 LATEST_MS = 5_000.0
 """A late event lies up to this far below what is allowed."""
 

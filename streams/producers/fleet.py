@@ -10,6 +10,7 @@ from headrace.schemas.pipeline import Pipeline
 from headrace.streams.producers.arrivals import level
 from headrace.streams.producers.chance import F64, I64, drawn, stream
 from headrace.streams.producers.delivery_plan import (
+    BROKER_BEHIND_MS,
     FUTURE_MS,
     LATEST_MS,
     NEVER,
@@ -172,8 +173,10 @@ class Fleet:
         # Nothing is late before a partition's first event.
         late = plant(rows, "late", late & (self._order.watermarks[partitions] > NEVER))
         counts = rows.is_predicted
-        before = self._order.before(partitions, rows.time_ms, counts)
-        below_ms += 1 + self._lateness_ms
+        # The pipeline counts no time as later than the broker's, which is that of sending or later.
+        least_ms = np.minimum(rows.time_ms, rows.send_ms.astype(np.int64))
+        before = self._order.before(partitions, least_ms, counts)
+        below_ms += self._lateness_ms + BROKER_BEHIND_MS
         rows.time_ms[late] = before[late] - below_ms[late].astype(np.int64)
         told = np.flatnonzero(counts)
         overtaken = self._order.overtaken(rows.device[told], rows.time_ms[told])

@@ -35,8 +35,6 @@ class HostSource:
         MissingExtraError: on import, where psutil is not installed. Fatal.
     """
 
-    live = True
-
     def __init__(
         self,
         now: Callable[[], float],

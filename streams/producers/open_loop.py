@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from headrace.streams.producers.fleet import BLOCK_MS, Block
 MAX_WAITING = 200_000
 """Events made and not sent: more are not made before there is room. None is dropped."""
 AHEAD_MS = 2 * BLOCK_MS
-LINGER_S = 0.005
+LINGER_S = 0.01
 """Between two requests to one partition."""
 REQUEST_ROWS = 4_000
 
@@ -32,7 +32,9 @@ class Sent:
         value_bytes: Of them.
         resent: Handed to the bus again after an error; some of them may be there twice.
         lateness: The sender's own: from the intended time to the hand-over to the bus client.
+        latest_ms: Most of it, milliseconds.
         most_waiting: Most events that were made and not acknowledged.
+        by_second: Acknowledged in each second of the run.
     """
 
     events: int = 0
@@ -41,6 +43,7 @@ class Sent:
     lateness: Latency = field(default_factory=Latency)
     latest_ms: float = 0.0
     most_waiting: int = 0
+    by_second: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -59,7 +62,6 @@ class OpenLoop:
         writer: Writes to the topic; started.
         partitions: Of the topic.
         now: Wall clock, seconds since 1970.
-        sleep: Waits.
 
     Delivery: at-least-once. A request whose answer was lost is repeated whole, so events can be
     there twice unless the bus has an idempotent producer; `Sent.resent` says how many.
@@ -77,6 +79,7 @@ class OpenLoop:
         self._wake = [asyncio.Event() for _ in range(partitions)]
         self._waiting = 0
         self._room = asyncio.Event()
+        self._begin_s = 0.0
         self.sent = Sent()
 
     @property
@@ -102,6 +105,7 @@ class OpenLoop:
         Raises:
             HeadraceError: what the bus raised, unless retryable.
         """
+        self._begin_s = begin_ms / 1000
         lanes = [asyncio.create_task(self._lane(p)) for p in range(len(self._lanes))]
         feeding = asyncio.create_task(self._feed(blocks, begin_ms, stop, kept))
         try:
@@ -165,6 +169,7 @@ class OpenLoop:
                 await self._write(partition, keys, values)
                 self._waiting -= len(values)
                 self.sent.events += len(values)
+                self.sent.by_second[int(self._now() - self._begin_s)] += len(values)
                 self.sent.value_bytes += sum(map(len, values))
                 self._room.set()
 

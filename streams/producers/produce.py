@@ -1,4 +1,4 @@
-"""Drive a source into a sink on time: open loop, bounded, nothing dropped in silence."""
+"""Drive a live source into a sink on time: open loop, bounded, nothing dropped in silence."""
 
 from __future__ import annotations
 
@@ -22,14 +22,11 @@ class Record(NamedTuple):
 
 
 class Source(Protocol):
-    """Where telemetry comes from.
+    """Where telemetry comes from; it knows only the present.
 
-    Attributes:
-        live: It only knows the present. Then a missed time is skipped, and the oldest record
-            goes when the buffer is full; both are counted. A source that is not live waits.
+    So a missed time is skipped, and the oldest record goes when the buffer is full; both are
+    counted. What is stored and can wait is replayed instead (`replay`).
     """
-
-    live: bool
 
     def take(self) -> list[Record] | None:
         """The records due now, possibly none; None when there will never be more."""
@@ -52,8 +49,8 @@ class Produced:
 
     Attributes:
         sent: Records the sink accepted.
-        dropped: Records of a live source that found no room.
-        skipped: Times at which a live source was not read, being late.
+        dropped: Records that found no room.
+        skipped: Times at which the source was not read, being late.
         late_s: Longest delay of a reading against its intended time, seconds.
     """
 
@@ -72,13 +69,11 @@ class _Buffer:
         self._changed = asyncio.Condition()
         self._closed = False
 
-    async def put(self, records: list[Record], *, live: bool) -> int:
-        """Append `records`; how many had to go to make room (always 0 when not live)."""
+    async def put(self, records: list[Record]) -> int:
+        """Append `records`; how many had to go to make room."""
         async with self._changed:
-            if not live:
-                await self._changed.wait_for(lambda: len(self._records) < self._rows)
             self._records.extend(records)
-            surplus = max(0, len(self._records) - self._rows) if live else 0
+            surplus = max(0, len(self._records) - self._rows)
             for _ in range(surplus):
                 self._records.popleft()
             self._changed.notify_all()
@@ -103,7 +98,7 @@ async def produce(
     source: Source,
     sink: Sink,
     *,
-    rate_hz: float | None,
+    rate_hz: float,
     seconds: float | None = None,
     buffer_rows: int = BUFFER_ROWS,
     clock: Callable[[], float] = time.monotonic,
@@ -117,10 +112,9 @@ async def produce(
     Args:
         source: Where records come from.
         sink: Where they go. Order is kept.
-        rate_hz: Readings per second; None reads as fast as the sink accepts.
+        rate_hz: Readings per second.
         seconds: Ends after this long, having sent what was read; None: never.
-        buffer_rows: Records that may wait for the sink. A source that is not live may go over it
-            by one reading.
+        buffer_rows: Records that may wait for the sink.
         clock: Monotonic seconds.
         sleep: Waits.
 
@@ -149,7 +143,7 @@ async def _read(
     source: Source,
     buffer: _Buffer,
     done: Produced,
-    rate_hz: float | None,
+    rate_hz: float,
     seconds: float | None,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[object]],
@@ -157,19 +151,19 @@ async def _read(
     start_s, tick = clock(), 0
     end_s = start_s + seconds if seconds is not None else float("inf")
     while True:
-        due_s = start_s + tick / rate_hz if rate_hz else clock()
+        due_s = start_s + tick / rate_hz
         if due_s >= end_s:
             break
         await sleep(max(0.0, due_s - clock()))
         late_s = clock() - due_s
-        if source.live and rate_hz and late_s >= 1 / rate_hz:
+        if late_s >= 1 / rate_hz:
             missed = int(late_s * rate_hz)
             done.skipped, tick = done.skipped + missed, tick + missed
         done.late_s = max(done.late_s, late_s)
         records = source.take()
         if records is None:
             break
-        done.dropped += await buffer.put(records, live=source.live)
+        done.dropped += await buffer.put(records)
         tick += 1
     await buffer.close()
 

@@ -58,7 +58,7 @@ class TableWriter:
                 "can be written"
             ) from error
 
-    def write(self, columns: Mapping[str, Sequence[Any]]) -> None:
+    def write(self, columns: Mapping[str, Any]) -> None:
         """Add rows; a column of labels is a pair of indexes and texts."""
         pa = self._pa
         arrays = [

@@ -212,8 +212,8 @@ class Pump:
             return []
         except UnicodeDecodeError:
             expect_any()
-            for tp, flow in self._flows.items():
-                self._consumer.seek(tp, flow.read)
+            for tp, open_flow in self._flows.items():
+                self._consumer.seek(tp, open_flow.read)
             return []
         fetched: Fetched = []
         for tp, records in found.items():

@@ -48,11 +48,10 @@ async def open_producer(options: Mapping[str, Any], name: str) -> AIOKafkaProduc
         BusUnavailableError: retryable; BusRefusedError: fatal.
     """
     producer = AIOKafkaProducer(
-        **options,
+        **{**options, "retry_backoff_ms": RETRY_MS},
         **SENDING,
         transactional_id=name,
         transaction_timeout_ms=int(TRANSACTION_S * 1000),
-        retry_backoff_ms=RETRY_MS,
     )
     try:
         with mapped_errors(f"opening transactions {name!r}"):

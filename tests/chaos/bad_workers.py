@@ -9,15 +9,17 @@ import itertools
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from headrace.schemas.batch import RecordBatch
-from headrace.schemas.protocols import Effects
+from headrace.schemas.protocols import Effects, Output
 from headrace.streams import pipeline
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ownership import Owned
 from headrace.streams.worker import main
 
 _checkpoints = itertools.count(1)
+_batches = itertools.count(1)
 
 
 class AckBeforeEffect(Lane):
@@ -66,12 +68,23 @@ class UnfencedCheckpoint(SleepsOverCheckpoint):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class OutputsApartFromOffset(Lane):
+    """Two transactions where one was promised, and gone between those of its third batch."""
+
+    async def _publish(self, outputs: Sequence[Output], upto: int) -> None:
+        await super()._publish(outputs, self._position)
+        if next(_batches) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await super()._publish([], upto)
+
+
 RULES = {
     "none": Lane,
     "ack before effect": AckBeforeEffect,
     "commit past an open batch": CommitPastAnOpenBatch,
     "sleep": SleepsOverCheckpoint,
     "unfenced checkpoint": UnfencedCheckpoint,
+    "outputs apart from the offset": OutputsApartFromOffset,
 }
 
 if __name__ == "__main__":

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from headrace.schemas.errors import HeadraceError
-from headrace.schemas.settings import BusSettings, StoreSettings
+from headrace.schemas.settings import BusSettings
+from headrace.streams.drill.own_store import OwnStore
 from headrace.streams.drill.services import Services
-from headrace.streams.local.embedded_store import EmbeddedStore
 
 _runs: list[dict[str, Any]] = []
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStore]:
     """A store that nobody else uses: it is emptied and killed."""
-    store = EmbeddedStore(folder=tmp_path_factory.mktemp("store"))
+    store = OwnStore(tmp_path_factory.mktemp("store"))
     try:
         asyncio.run(store.start())
     except HeadraceError as error:
@@ -30,20 +30,19 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
             raise
         pytest.skip(str(error))
     yield store
-    asyncio.run(store.stop())
+    asyncio.run(store.end())
 
 
 @pytest.fixture
-def own_store(valkey: EmbeddedStore) -> str:
+def own_store(valkey: OwnStore) -> str:
     """Its address."""
-    return valkey.url
+    return valkey.settings.url
 
 
 @pytest.fixture
-def services(kafka_url: str, valkey: EmbeddedStore) -> Services:
+def services(kafka_url: str, valkey: OwnStore) -> Services:
     """A bus that others use as well, and that store."""
-    bus, store = BusSettings(url=kafka_url), StoreSettings(url=valkey.url)
-    return Services(bus, store, valkey=valkey)
+    return Services(BusSettings(url=kafka_url), valkey.settings, own_store=valkey)
 
 
 @pytest.fixture

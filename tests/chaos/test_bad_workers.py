@@ -34,12 +34,15 @@ class Scene:
         folder: For files.
         services: Bus and store.
         rule: What the first workers break.
+        mode: Delivery mode.
     """
 
-    def __init__(self, folder: Path, services: Services, rule: str) -> None:
+    def __init__(
+        self, folder: Path, services: Services, rule: str, mode: str = "at-least-once"
+    ) -> None:
         name = f"bad-{uuid.uuid4().hex[:8]}"
         urls = services.endpoints.bus.url, services.endpoints.store.url
-        self.target = make_target(folder, name, *urls)
+        self.target = make_target(folder, name, *urls, mode=mode)
         telemetry = self.target.topics.telemetry.name
         self.calm = make_target(folder, f"calm-{name}", *urls, telemetry=telemetry)
         self.fleet = Fleet(self.target.pipeline, 1)
@@ -62,8 +65,8 @@ class Scene:
         self.good.end()
 
 
-async def crashed(scene: Scene, point: str) -> Outcome:
-    """Bad workers over a long log until the crash point; good ones take over."""
+async def crashed(scene: Scene, point: str | None) -> Outcome:
+    """Bad workers over a long log until the crash point, or their own; good ones take over."""
     await scene.target.prepare()
     await scene.send(9000)
     try:
@@ -116,6 +119,15 @@ def test_a_checkpoint_without_a_fence_changes_features(tmp_path, services) -> No
 
     assert outcome.tally.differing > 0
     assert any("features:" in line and "differ" in line for line in outcome.breaches)
+
+
+def test_outputs_apart_from_their_offset_are_there_twice(tmp_path, services) -> None:
+    """Exactly-once by two transactions: a death between them publishes a batch again."""
+    scene = Scene(tmp_path, services, "outputs apart from the offset", "exactly-once")
+    outcome = asyncio.run(crashed(scene, None))
+
+    assert outcome.tally.repeated > 0
+    assert any("features:" in line and "there twice" in line for line in outcome.breaches)
 
 
 @pytest.mark.parametrize("point", ["enrich:publish:3", "enrich:publish:6"])

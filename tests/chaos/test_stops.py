@@ -32,14 +32,23 @@ UP = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"
 DEADLINE_S = 60.0
 
 
-def new_target(folder: Path, bus: str, store: str, *, telemetry: str | None = None) -> Target:
+def new_target(
+    folder: Path,
+    bus: str,
+    store: str,
+    *,
+    telemetry: str | None = None,
+    mode: str = "at-least-once",
+) -> Target:
     """A pipeline with a name that nobody used before."""
-    return make_target(folder, f"stop-{uuid.uuid4().hex[:8]}", bus, store, telemetry=telemetry)
+    name = f"stop-{uuid.uuid4().hex[:8]}"
+    return make_target(folder, name, bus, store, telemetry=telemetry, mode=mode)
 
 
-def test_sigterm_loses_and_repeats_nothing(tmp_path, kafka_url, own_store) -> None:
+@pytest.mark.parametrize("mode", ["at-least-once", "exactly-once"])
+def test_sigterm_loses_and_repeats_nothing(mode, tmp_path, kafka_url, own_store) -> None:
     """Each stage told to end in the middle of a surge, twice: not one raw repeat."""
-    target = new_target(tmp_path, kafka_url, own_store)
+    target = new_target(tmp_path, kafka_url, own_store, mode=mode)
     calm = new_target(tmp_path, kafka_url, own_store, telemetry=target.topics.telemetry.name)
     fleet = Fleet(target.pipeline, 11)
 

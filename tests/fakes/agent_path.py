@@ -6,6 +6,7 @@ What a stage's runner does is done: a batch that fails is halved (`effects_of`),
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fakes.onnx_models import mlp
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.block import FeatureBlock
 from headrace.schemas.deadletter import parse_source, split_headers
+from headrace.schemas.errors import Source
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.protocols import Agent, Output, PartitionState
 from headrace.schemas.topics import topics_of
@@ -38,13 +40,15 @@ class Ended:
         verdicts: Offset to where the record ended; a repeat leaves no trace but in the counts.
         features: Event id to the bits of its features.
         predictions: Event id to everything in its prediction that hangs on its content.
-        counts: Of ENRICH and of SERVE.
+        counts: Of each stage.
+        offset_of: Which record of the log a source names.
     """
 
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     features: dict[str, bytes] = field(default_factory=dict)
     predictions: dict[str, tuple[object, ...]] = field(default_factory=dict)
     counts: dict[str, Counter[str]] = field(default_factory=dict)
+    offset_of: Callable[[Source], int] = lambda source: source.offset
 
     def end(self, offset: int, verdict: Verdict) -> None:
         """Note where a record ended; it may end once."""
@@ -55,7 +59,7 @@ class Ended:
         """Note a record that is on the dead-letter or the late topic."""
         _, ours = split_headers(headers)
         source = parse_source(ours["source"].decode())
-        self.end(source.offset, (place, ours["code"].decode()))
+        self.end(self.offset_of(source), (place, ours["code"].decode()))
 
     def block(self, value: bytes) -> None:
         """Note the features of a block."""
@@ -67,18 +71,20 @@ class Ended:
         """Note a prediction."""
         found = msgspec.json.decode(value)
         source = parse_source(found["source"])
-        self.end(source.offset, ("out", None))
+        self.end(self.offset_of(source), ("out", None))
         names = ("event_time", "device_id", "score", "label", "confidence", "tier", "flags")
         self.predictions[found["event_id"]] = tuple(str(found[name]) for name in names)
 
     def balance(self, sent: int) -> None:
         """Every record is exactly one thing: in = predicted + dead + late + repeated."""
         enrich, serve = self.counts["enrich"], self.counts["serve"]
+        intake = self.counts.get("intake", Counter({"in": sent, "out": sent}))
         told = Counter(place for place, _ in self.verdicts.values())
-        assert enrich["in"] == sent
+        assert intake["in"] == sent == intake["out"] + intake["dead"]
+        assert enrich["in"] == intake["out"]
         assert serve["in"] == enrich["out"] == serve["out"] + serve["dead"] + serve["repeated"]
         assert enrich["late"] == told["late"]
-        assert enrich["dead"] + serve["dead"] == told["dead"]
+        assert intake["dead"] + enrich["dead"] + serve["dead"] == told["dead"]
         assert serve["out"] == told["out"]
         assert sent == sum(told.values()) + enrich["repeated"] + serve["repeated"]
 
@@ -124,6 +130,14 @@ class AgentPath:
             [record.value for record in records],
             headers if any(headers) else None,  # type: ignore[arg-type]  # invariant, never changed
         )
+
+    async def close(self) -> None:
+        """End the scorer."""
+        await self.scorer.close()
+
+    def finish(self) -> Ended:
+        """What became of everything that was taken."""
+        return self.ended
 
     async def take(self, records: RecordBatch) -> None:
         """One batch, through both stages."""

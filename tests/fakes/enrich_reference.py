@@ -35,7 +35,8 @@ class Reference:
             return "dead", event
         event_id, entity, time, metrics = event
         before = self.watermark
-        self.watermark = max(before, min(time, log_time))
+        follows = self.spec.max_skew_s <= 24 * 3600
+        self.watermark = max(before, min(time, log_time) if follows else time)
         if time < before - self.lateness:
             return "late", entity
         if self.repeated(event_id, time, before):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import headrace.streams
-
-# The scripts of the examples import each other by name, as scripts do.
-sys.path.insert(0, str(Path(headrace.streams.__file__).parents[1] / "examples" / "training"))
+# The scripts of the examples import each other by name, as scripts do. They are no part of the
+# wheel, whichever package is tested.
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "training"))
 
 from labelled import Sent, load_simulation
 
-EXAMPLES = Path(headrace.streams.__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def simulated(example: str, seed: int = 2, **size: float) -> list[Sent]:

@@ -16,7 +16,7 @@ _FILE = """
 name = "{name}"
 
 [input]
-key = "{key}"
+{key}
 allowed_lateness_s = 5.0
 {mapping}
 
@@ -34,7 +34,6 @@ cache = "off"
 
 [topics]
 partitions = 2
-{topics}
 
 [delivery]
 start = "earliest"
@@ -85,9 +84,10 @@ class Form:
     constant: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def file(self, name: str, *, rows: int = 500, key: str = "entity", topics: str = "") -> str:
-        """A pipeline file that reads it."""
-        return _FILE.format(name=name, mapping=self.mapping, rows=rows, key=key, topics=topics)
+    def file(self, name: str, *, rows: int = 500, key: str = "entity") -> str:
+        """A pipeline file that reads it; `key` is a rule of the key, or ``rekey``."""
+        rule = "rekey = true" if key == "rekey" else f'key = "{key}"'
+        return _FILE.format(name=name, mapping=self.mapping, rows=rows, key=rule)
 
     def time(self, time_ms: int) -> bytes:
         """A time as JSON."""

@@ -199,7 +199,7 @@ def test_asyncapi_has_every_topic():
     channels = document()["channels"]
     tree = {
         "name": "press",
-        "input": {"metrics": {"load": {}}},
+        "input": {"metrics": {"load": {}}, "rekey": True},
         "views": {"press": {"features": [{"op": "raw", "metrics": ["*"]}]}},
         "model": {"file": "model.onnx"},
     }

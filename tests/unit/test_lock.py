@@ -27,6 +27,7 @@ INPUTS = {
         "setuptools",
     ],
     "requirements-train.txt": [*PROJECT["dependencies"], *EXTRAS["train"]],
+    "requirements-tables.txt": [*PROJECT["dependencies"], *EXTRAS["tables"]],
     "requirements-uv.txt": ["uv"],
     "requirements-s3.txt": ["moto[server]>=5.1"],
 }
@@ -120,7 +121,9 @@ def test_lock_is_hashed_and_names_no_server(name):
     assert faults(read(name)) == []
 
 
-@pytest.mark.parametrize("name", ["requirements-worker.txt", "requirements-train.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements-worker.txt", "requirements-train.txt", "requirements-tables.txt"]
+)
 def test_locks_agree(name):
     """Training and the worker's image run the very versions that the tests ran."""
     tested = versions(read("requirements.txt"))

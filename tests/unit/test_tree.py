@@ -35,6 +35,7 @@ DOORS = {
     "opentelemetry": ("streams/telemetry.py",),
     "prometheus_client": ("streams/telemetry.py",),
     "psutil": ("streams/producers/",),
+    "pyarrow": ("streams/producers/tables.py",),
     "rich": ("streams/cli/",),
     "onnx": (),
     "sklearn": (),

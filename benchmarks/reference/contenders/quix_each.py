@@ -3,12 +3,12 @@
 At-least-once, its default: a checkpoint flushes the producer and the sink, then commits. The state
 is kept in the process, as in the hand-written loop: its own state store does more per event.
 
-Tried, in one run, CPU of an event: 81 µs with a `BatchingSink`, which keeps every row until the
-checkpoint; 73 with a sink that keeps the newest of each device; 63 as here, where the step notes
-the row and the value is the prediction alone; 60 with a longer linger; 57 without the check of the
-broker's availability, which looks at the clock for each event; 52 with fewer garbage collections.
-A branch instead of one chain took 89; `expand=True` instead of `filter` and fetch options gained
-nothing.
+Tried, CPU of an event, in one run (with another library for JSON): 81 µs with a `BatchingSink`,
+which keeps every row until the checkpoint; 73 with a sink that keeps the newest of each device; 63
+as here, where the step notes the row and the value is the prediction alone; 60 with more linger; 57
+without the check of the broker's availability, which looks at the clock for each event; 52 with
+fewer garbage collections. A branch instead of one chain took 89; `expand=True` instead of `filter`
+and fetch options gained nothing.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ class Plant:
         self.endpoints = Endpoints(
             bus=BusSettings(url=bus), store=StoreSettings(url=store), embedded=embedded
         )
+        self.for_workers = self.endpoints
         self.options = client_options(self.endpoints.bus)
         own = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
         self.environ = {**own, "HEADRACE_BUS": bus, "HEADRACE_STORE": store}

@@ -48,16 +48,19 @@ class Switching(Plant):
             workers.start("enrich", "serve")
             await workers.ready()
             await self.send([GOOD] * EVENTS, first=first)
-            for stage, topic in (("enrich", "telemetry"), ("serve", "features")):
-                await self.drained_to(workers, stage, getattr(self.topics, topic).name)
+            await self.drained_to(workers, "enrich", self.topics.telemetry.name)
+            marker = int(mode == "exactly-once")
+            await self.drained_to(workers, "serve", self.topics.features.name, marker=marker)
             await workers.stop()
         finally:
             workers.end()
 
-    async def drained_to(self, workers: Workers, stage: str, topic: str) -> None:
-        """Wait until a stage has nothing left but transaction markers."""
+    async def drained_to(
+        self, workers: Workers, stage: str, topic: str, *, marker: int = 0
+    ) -> None:
+        """Wait until a stage has done everything of a topic that may end with a marker."""
         ranges = await log_ranges(self.options, topic)
-        last = {p: max(begin, end - 1) for p, (begin, end) in ranges.items()}
+        last = {p: max(begin, end - marker) for p, (begin, end) in ranges.items()}
         await workers.reached(stage, last, within_s=40.0)
 
     async def predicted(self) -> Counter[str]:

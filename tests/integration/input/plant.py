@@ -1,4 +1,4 @@
-"""A pipeline of two partitions on a real bus: both stages over a log, and what became of it."""
+"""A pipeline of two partitions on a real bus: its stages over a log, and what became of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,34 +20,31 @@ from headrace.schemas.topics import topics_of
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.bus.options import client_options
 from headrace.streams.bus.reads import log_ranges, read_range
-from headrace.streams.jobs import STAGES, Endpoints, Status
+from headrace.streams.jobs import Endpoints, Status, stages_of
 from headrace.streams.positions import settle_positions
 
 WITHIN_S = 60.0
+WORKER = (sys.executable, "-m", "headrace.streams.worker")
 
 
 class StageWorker:
-    """One worker process.
+    """One worker process, told where the services are.
 
     Args:
-        said: Where its status lines go; ``.log`` beside it is its standard error.
+        plant: Its pipeline.
         stage: Its stage.
-        file: The pipeline file.
+        command: What runs a worker, before stage and file.
     """
 
-    def __init__(self, said: Path, stage: str, file: Path) -> None:
-        self._said = said.with_suffix(said.suffix + ".status")
-        self._log = said.with_suffix(said.suffix + ".log")
-        command = [sys.executable, "-m", "headrace.streams.worker", stage, str(file)]
+    def __init__(self, plant: Plant, stage: str, command: Sequence[str] = WORKER) -> None:
+        said = plant.folder / f"{plant.name}.{stage}"
+        self._said, self._log = said.with_suffix(".status"), said.with_suffix(".log")
         with self._said.open("wb") as status, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=status, stderr=log
+                [*command, stage, str(plant.file)], stdin=subprocess.PIPE, stdout=status, stderr=log
             )
-
-    def connect(self, endpoints: Endpoints) -> None:
-        """Tell it where the services are."""
         assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(endpoints) + b"\n")
+        self._process.stdin.write(msgspec.json.encode(plant.endpoints) + b"\n")
         self._process.stdin.flush()
 
     def status(self) -> Status | None:
@@ -76,26 +73,37 @@ class StageWorker:
         assert status is not None
         return status
 
+    def died(self) -> int:
+        """How it ended by itself."""
+        code = self._process.wait(WITHIN_S)
+        self.end()
+        return code
+
     def end(self) -> None:
         """End it at once, if it still runs."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._process.kill()
         self._process.wait()
 
 
-class BothStages:
-    """One pipeline file's ENRICH and SERVE.
+class Plant:
+    """One pipeline file's stages, worked off one after the other.
 
     Args:
         folder: Where pipeline file and model are.
-        bus: ``kafka://host:port`` of a real Kafka.
+        bus: ``kafka://host:port``.
         store: ``redis://…``.
         name: Name of the pipeline, and of its file.
+        embedded: The bus is the embedded one.
     """
 
-    def __init__(self, folder: Path, bus: str, store: str, name: str) -> None:
+    def __init__(
+        self, folder: Path, bus: str, store: str, name: str, *, embedded: bool = False
+    ) -> None:
         self.folder, self.name, self.file = folder, name, folder / f"{name}.toml"
         self.endpoints = Endpoints(
-            bus=BusSettings(url=bus), store=StoreSettings(url=store), embedded=False
+            bus=BusSettings(url=bus), store=StoreSettings(url=store), embedded=embedded
         )
         self.options = client_options(self.endpoints.bus)
         self.pipeline = load_pipeline(self.file)
@@ -105,11 +113,12 @@ class BothStages:
     async def prepare(self) -> None:
         """Make the topics, and settle where each stage begins."""
         await ensure_topics(self.options, self.topics.all())
-        await settle_positions(self.pipeline, self.topics, STAGES, self.options, None, start=None)
+        stages = stages_of(self.pipeline)
+        await settle_positions(self.pipeline, self.topics, stages, self.options, None, start=None)
 
     async def ended(self) -> tuple[Ended, Ended]:
-        """Let both stages work off the log; what became of each partition's records."""
-        await self._worked_off()
+        """Let every stage work off the log; what became of each partition's records."""
+        await self.work_off()
         topics, found = self.topics, (Ended(), Ended())
         for records in await self.read(topics.features.name):
             for value in records.values:
@@ -130,22 +139,22 @@ class BothStages:
             whole.verdicts |= {(number << 40) + at: was for at, was in part.verdicts.items()}
         whole.balance(sent)
 
-    async def _worked_off(self) -> None:
+    async def work_off(self) -> None:
         """One stage after the other, each until it has made all there is durable."""
         for stage, source in self._stages():
             ends = await log_ranges(self.options, source)
-            worker = StageWorker(self.folder / f"{self.name}.{stage}", stage, self.file)
+            worker = StageWorker(self, stage)
             try:
-                worker.connect(self.endpoints)
                 await worker.reached({p: end for p, (_, end) in ends.items() if end})
                 self.counts[stage] = Counter(worker.stop().events)
             finally:
                 worker.end()
 
     def _stages(self) -> list[tuple[str, str]]:
-        return list(
-            zip(STAGES, (self.topics.telemetry.name, self.topics.features.name), strict=True)
-        )
+        """Each stage and what it reads."""
+        topics = self.topics
+        read = {"intake": topics.telemetry, "enrich": topics.enriched, "serve": topics.features}
+        return [(stage, read[stage].name) for stage in stages_of(self.pipeline)]
 
     async def read(self, topic: str) -> list[RecordBatch]:
         """Everything on a topic."""

@@ -11,9 +11,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from fakes.agent_path import Ended
 from fakes.bad_events import CASES, STEP_MS, Case, log_of, only_good
-from fakes.input_forms import FORMS, WIDTH, Form, Record
+from fakes.input_forms import DEFAULT, FORMS, WIDTH, Form, Record
 from fakes.onnx_models import mlp
-from integration.input.plant import BothStages
+from integration.input.plant import Plant
 
 from headrace.streams.client.clock import wall_clock
 
@@ -23,7 +23,7 @@ BEHIND_S = 60.0
 """Good events begin so long ago, so that none of them is later than the bus's own time."""
 
 
-async def send(plant: BothStages, partition: int, records: Sequence[Record]) -> None:
+async def send(plant: Plant, partition: int, records: Sequence[Record]) -> None:
     """Write records as any client may."""
     producer = AIOKafkaProducer(**plant.options, max_request_size=16 << 20, linger_ms=50)
     await producer.start()
@@ -52,9 +52,13 @@ def judged(kinds: Sequence[Case | None], ended: Ended) -> dict[str, tuple[str, s
     }
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize(
+    ("form", "bus"),
+    [*((form, "kafka_url") for form in FORMS), (DEFAULT, "tansu_url")],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_each_kind_has_its_place(
-    tmp_path: Path, kafka_url: str, store_url: str, unique, form: Form
+    request: pytest.FixtureRequest, tmp_path: Path, store_url: str, unique, form: Form, bus: str
 ) -> None:
     """Each ends where it must, with code and coordinates; good events as if it had never been.
 
@@ -63,7 +67,8 @@ def test_each_kind_has_its_place(
     (tmp_path / "model.onnx").write_bytes(mlp(WIDTH))
     name = unique("input")
     (tmp_path / f"{name}.toml").write_text(form.file(name))
-    plant = BothStages(tmp_path, kafka_url, store_url, name)
+    url = request.getfixturevalue(bus)
+    plant = Plant(tmp_path, url, store_url, name, embedded=bus == "tansu_url")
     start_ms = (int((wall_clock() - BEHIND_S) * 1000) // STEP_MS) * STEP_MS
     sent = log_of(form, start_ms)
 

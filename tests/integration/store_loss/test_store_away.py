@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from integration.deadletter.plant import GOOD, Plant
 from integration.feature_store import servers
+from msgspec.structs import replace
 
 from headrace.streams.drill.workers import Workers
 
@@ -87,6 +88,8 @@ async def test_the_stage_waits_and_goes_on_by_itself(
     plant = Plant(
         tmp_path, tansu_url, f"redis://127.0.0.1:{server.port}", unique("away"), embedded=True
     )
+    impatient = replace(plant.endpoints.store, timeout_s=1.0)
+    plant.for_workers = replace(plant.endpoints, store=impatient)
     await plant.prepare()
     strike, repair = FAULTS[fault]
     workers = Workers(plant)

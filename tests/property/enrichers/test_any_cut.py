@@ -15,8 +15,10 @@ from headrace.enrichers import runs
 from headrace.enrichers.enricher import Enricher
 from headrace.enrichers.operators import totals
 from headrace.schemas.batch import F64, RecordBatch
+from headrace.schemas.pipeline import Pipeline
 
 PIPELINE = world.pipeline()
+OF_ANOTHER_YEAR = world.pipeline(max_skew_s=1e9)
 BROKEN = (
     None,
     b"",
@@ -90,12 +92,14 @@ def test_any_cut_gives_the_same(
     world.check_cuts(Enricher(PIPELINE), records, cuts, upsets)
 
 
-@given(logs(), places)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_it_is_what_the_definitions_say(records: RecordBatch, cuts: list[int]) -> None:
+@given(logs(), places, st.sampled_from([PIPELINE, OF_ANOTHER_YEAR]))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_it_is_what_the_definitions_say(
+    records: RecordBatch, cuts: list[int], pipeline: Pipeline
+) -> None:
     """Every verdict and every feature bit is that of the event-by-event reference."""
-    found = world.run(Enricher(PIPELINE), records, cuts)
-    assert found.verdicts == world.expected(PIPELINE, records)
+    found = world.run(Enricher(pipeline), records, cuts)
+    assert found.verdicts == world.expected(pipeline, records)
 
 
 @pytest.mark.parametrize(("ranks", "cells"), [(0, 1 << 40), (1 << 40, 0)], ids=["hot", "by-rank"])

@@ -78,6 +78,16 @@ def test_changes_on_a_base_are_the_writes_one_by_one(base, steps) -> None:
     assert dict(found) == expected
 
 
+def test_only_what_is_remembered_counts():
+    """A device that is written again and again takes the place of one value."""
+    changes = _Changes()
+    for turn in range(100):
+        changes.add([(b"%d" % n, bytes([turn]) * 10) for n in range(5)], [])
+    assert changes.size == 50
+    changes.add([], [b"0"])
+    assert changes.size == 40
+
+
 class Worker:
     """Writes a checkpoint, remembers what it was at each position, and damages what is kept."""
 

@@ -120,7 +120,7 @@ async def test_a_row_after_its_window_was_released_is_served_and_in_no_summary(c
     await run.batch(events([1500, 40_000], offset=2))
 
     assert [(s.window_start_ms, s.rows) for s in summaries(run)] == [(0, 1), (20_000, 1)]
-    assert len(run.predictions()) == 4
+    assert (len(run.predictions()), run.counts["unsummarized"]) == (4, 1)
     assert "1 predictions are in no summary" in caplog.text
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import headrace.streams
+from headrace.streams.cli.drill import soaked
 from headrace.streams.cli.main import main
+from headrace.streams.drill.kinds import KINDS
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +66,35 @@ def test_more_events_than_fit_in_memory() -> None:
     assert "lower --rate or --seconds" in refused("--seconds", "3000", "--rate", "20000")
 
 
-@pytest.mark.parametrize("args", [("--kills", "-1"), ("--mode", "at-most-once"), ("--rate", "0")])
+@pytest.mark.parametrize(
+    "args", [("--kills", "-1"), ("--mode", "at-most-once"), ("--rate", "0"), ("--soak", "0.5")]
+)
 def test_impossible_options(args) -> None:
     """Numbers out of range, and promises that are not made."""
     assert args[0] in refused(*args)
+
+
+def test_a_soak_ends_no_stage_as_a_whole() -> None:
+    """Its first workers live as long as it does; every other kind comes once in five minutes."""
+    course = soaked(KINDS, 1, minutes=20, rate=100)
+    plan = course.plan(course.kinds)
+
+    assert plan.kills().total() >= 20
+    assert {fault.kind for fault in plan.faults} | set(plan.anew) == set(KINDS) - {"group-deleted"}
+    assert sum(fault.kind == "bus-cut" for fault in plan.faults) == 4
+    assert course.seconds == 1200
+
+
+def test_every_fault_is_described_for_operators() -> None:
+    """Each kind has its row on the operator's page, and `--help` names it."""
+    page = Path(headrace.streams.__file__).parents[1] / "docs" / "operator.md"
+    if not page.exists():
+        pytest.skip("documents are not part of the wheel")
+    described = page.read_text("utf-8").partition("## Drill")[2].partition("\n## ")[0]
+    said = CliRunner().invoke(main, ["drill", "--help"]).stdout
+
+    assert [kind for kind in KINDS if f"`{kind}`" not in described] == []
+    assert [kind for kind in KINDS if kind not in "".join(said.split())] == []
 
 
 def test_a_refusal_is_the_last_json_line() -> None:

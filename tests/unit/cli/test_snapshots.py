@@ -12,6 +12,7 @@ from headrace.feature_store.snapshot_places import open_snapshots
 from headrace.schemas.protocols import CheckpointMeta
 from headrace.schemas.settings import SnapshotSettings
 from headrace.streams.cli.main import main
+from headrace.streams.cli.snapshots import snapshot_finding
 from headrace.streams.client.clock import wall_clock
 
 PARTITIONS = ["enrich/headrace.hosts.telemetry.v1/0", "serve/headrace.hosts.features.v1/1"]
@@ -74,3 +75,16 @@ def test_none_kept_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("hosts")
     assert done.exit_code != 0
     assert "HEADRACE_SNAPSHOTS" in str(done.exception) + done.output
+
+
+def test_the_doctor_tries_the_place(tmp_path: Path) -> None:
+    """It writes, reads and removes; a place that does not take objects is named."""
+    kept = snapshot_finding(SnapshotSettings(url=str(tmp_path / "kept")), "hosts")
+    assert (kept.level, kept.found.split()[0]) == ("ok", "0")
+    assert list(tmp_path.rglob("*.probe")) == []
+    assert snapshot_finding(SnapshotSettings(), "hosts").found.startswith("none are kept")
+
+    (tmp_path / "file").write_bytes(b"")
+    refused = snapshot_finding(SnapshotSettings(url=str(tmp_path / "file")), "hosts")
+    assert refused.level == "fail"
+    assert "snapshots.url" in refused.found

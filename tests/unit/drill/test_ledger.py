@@ -17,7 +17,7 @@ from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.ids import prediction_ids
 from headrace.streams.drill.ledger import Dump, Found, understand
 from headrace.streams.drill.load import Row, make_load
-from headrace.streams.drill.verdict import Tally, breaches, repeated, tally
+from headrace.streams.drill.verdict import Tally, account, breaches, repeated, tally
 
 TOPIC, BATCH_ROWS, BLOCK_ROWS = "telemetry", 100, 50
 TOPICS = ("features", "predictions", "deadletter", "late", "summaries")
@@ -345,3 +345,69 @@ def test_an_equal_repeat_is_counted_and_harms_nothing(data) -> None:
 
     assert numbers(dump) == Tally(lost=0, differing=0, out_of_order=0, repeated=1)
     assert verdict(dump, {"serve": 1}) == []
+
+
+def refused(dump: Dump, *, count: int = 3) -> Dump:
+    """The model refused the first events of partition 1, and SERVE dead-lettered them."""
+    for key, value, _ in dump.predictions[1][:count]:
+        source = json.loads(value)["source"].encode()
+        headers = [("code", b"model.failed"), ("source", source), ("stage", b"serve")]
+        dump.deadletter[1].append((key, b"a block", headers))
+    del dump.predictions[1][:count]
+    dump.summaries[0] = []
+    return dump
+
+
+def test_what_the_model_refused_is_accounted_for() -> None:
+    """A dead letter of SERVE ends an event as a prediction does, where the model was to raise."""
+    found = understand(LOAD, refused(honest()))
+
+    wrong = breaches(LOAD, found, calm(), repeats={}, batch_rows=BATCH_ROWS, refusing=True)
+
+    assert wrong == []
+    assert numbers(refused(honest())) == Tally(lost=0, differing=0, out_of_order=0, repeated=0)
+
+
+def test_a_refusal_that_nobody_ordered_is_a_breach() -> None:
+    """Without a raising model there is none."""
+    assert "3 events were refused by the model, expected none" in verdict(refused(honest()))
+
+
+def test_an_event_neither_served_nor_refused_is_lost() -> None:
+    """A refusal explains its own event and no other."""
+    dump = refused(honest())
+    del dump.predictions[1][0]
+    found = understand(LOAD, dump)
+
+    wrong = breaches(LOAD, found, calm(), repeats={}, batch_rows=BATCH_ROWS, refusing=True)
+
+    assert any(line.startswith("predictions: 1 lost") for line in wrong)
+    assert numbers(dump).lost == 1
+
+
+def test_a_refused_event_that_was_served_again_may_be_in_its_window() -> None:
+    """After a restart the mended model scores it: its window counts it or not, but no other."""
+    dump = honest()
+    again = dump.predictions[1][:3]
+    refused(dump).predictions[1][:0] = again
+    dump.summaries = copied(made("press").summaries)
+
+    def judged() -> list[str]:
+        found = understand(LOAD, dump)
+        return breaches(LOAD, found, calm(), repeats={}, batch_rows=BATCH_ROWS, refusing=True)
+
+    assert judged() == []
+    dump.predictions[1] = dump.predictions[1][3:]
+    assert any(line.startswith("summaries: window") for line in judged())
+
+
+def test_every_record_is_accounted_for() -> None:
+    """In is predicted, refused, dead, late and repeated; one that is lost is missing in the sum."""
+    whole, lacking = honest(), refused(honest())
+    del lacking.predictions[2][5]
+
+    for dump, lost in ((whole, 0), (lacking, 1)):
+        found = account(LOAD, understand(LOAD, dump))
+        assert found.pop("in") == len(LOAD.rows)
+        assert sum(found.values()) == len(LOAD.rows) - lost
+        assert found["repeated"] == LOAD.fates()["repeat"]

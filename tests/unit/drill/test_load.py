@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -42,6 +43,36 @@ def test_enrich_agrees_with_every_fate(contract) -> None:
         assert [FATES[verdicts[n][0]] for n in range(len(rows))] == [row.fate for row in rows]
         dead = {n: row.code for n, row in enumerate(rows) if row.fate == "dead"}
         assert {n: verdicts[n][1] for n in dead} == dead
+
+
+@pytest.mark.parametrize("mood", ["repeated", "reordered", "corrupted"])
+@pytest.mark.parametrize("contract", CONTRACTS, ids=str)
+def test_enrich_agrees_with_every_mood(mood, contract) -> None:
+    """Whatever the devices are up to between two calm stretches, each record's fate is known."""
+    pipeline = drill_pipeline(**contract)
+    fleet = Fleet(pipeline, 6)
+    for part in ("calm", mood, "calm"):
+        fleet.take(1500, part)
+    for rows in fleet.load.by_partition.values():
+        records = batch([row.value for row in rows], keys=[row.device.encode() for row in rows])
+        verdicts = run(Enricher(pipeline), records, []).verdicts
+
+        assert [FATES[verdicts[n][0]] for n in range(len(rows))] == [row.fate for row in rows]
+        dead = {n: row.code for n, row in enumerate(rows) if row.fate == "dead"}
+        assert {n: verdicts[n][1] for n in dead} == dead
+
+
+def test_moods_are_what_they_are_called() -> None:
+    """Half of the events again, a quarter broken, times that go back: far more than when calm."""
+    fleets = {mood: Fleet(drill_pipeline(), 7) for mood in ("repeated", "reordered", "corrupted")}
+    for mood, fleet in fleets.items():
+        fleet.take(2000, mood)
+    fates = {mood: fleet.load.fates() for mood, fleet in fleets.items()}
+    times = [row.at_ms for row in fleets["reordered"].load.rows if row.fate == "valid"]
+
+    assert fates["repeated"]["repeat"] > 800
+    assert 350 < fates["corrupted"]["dead"] < 650
+    assert sum(after < before for before, after in itertools.pairwise(times)) > 500
 
 
 def test_times_are_as_meant() -> None:

@@ -31,7 +31,8 @@ def test_as_many_as_asked_for(seed, kinds, kills, others) -> None:
     killed = sum((f.kills() for f in plan.faults if f.kind == "kill"), start=type(plan.kills())())
 
     assert killed.total() == (kills if "kill" in kinds else 0)
-    for kind in set(kinds) - {"kill"}:
+    assert list(plan.anew) == [k for k in KINDS if k in kinds and TRAITS[k].on == "log"]
+    for kind in set(kinds) - {"kill", *plan.anew}:
         assert sum(fault.kind == kind for fault in plan.faults) == others
 
 
@@ -76,3 +77,14 @@ def test_most_kills_strike_both_stages() -> None:
 def test_partitions_can_move(kind) -> None:
     """Where a worker stays away for long, another one of its stage is there."""
     assert len(make_plan(0, [kind], kills=0).workers) == 3
+
+
+@given(seeds, kinds, st.integers(0, 20))
+def test_a_lasting_run_never_ends_its_first_workers(seed, kinds, kills) -> None:
+    """Both stages have two workers, and what ends one ends the second."""
+    plan = make_plan(seed, kinds, kills=kills, lasting=True)
+    ending = [f for f in plan.faults if TRAITS[f.kind].on == "worker" or f.kills()]
+
+    assert plan.workers == ("enrich", "serve", "enrich-2", "serve-2")
+    assert all(victim.endswith("-2") for fault in ending for victim in fault.victims)
+    assert plan.kills().total() >= (kills if "kill" in kinds else 0)

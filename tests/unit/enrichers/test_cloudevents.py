@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from fakes import enrich_world as world
 
 from headrace.enrichers.decode import Decoded, Decoder
 from headrace.schemas.batch import Headers
+from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Input, Metric
 
 SPEC = Input(format="cloudevents", entity="subject", metrics={"load": Metric(path="load")})
@@ -53,6 +55,13 @@ def test_both_modes_in_one_batch() -> None:
     assert (events.ids, events.entities) == (["e1", "e2"], ["d1", "d2"])
     assert events.event_times_ms.tolist() == [world.START_MS] * 2
     assert events.metrics.tolist() == [[4.5], [5.5]]
+
+
+def test_a_metric_is_no_attribute() -> None:
+    """Attributes are text: a metric read from one is refused before any record."""
+    spec = Input(format="cloudevents", metrics={"load": Metric(path="source")})
+    with pytest.raises(PipelineFileError, match="'source'"):
+        Decoder(spec)
 
 
 def test_structured_without_headers() -> None:

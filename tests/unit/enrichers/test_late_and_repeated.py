@@ -116,6 +116,17 @@ def test_one_clock_that_is_ahead_makes_no_other_device_late() -> None:
     assert (len(found.events), found.late, found.dead) == (240, {}, {})
 
 
+def test_a_log_of_another_year_is_judged_by_its_own_times() -> None:
+    """Where event times have nothing to do with the broker's, they count as they are."""
+    enricher = Enricher(world.pipeline(max_skew_s=9e9))
+    times = [world.START_MS + n for n in (0, 60_000, 1000)]
+    values = [world.event(f"e{t}", f"d{t}", t, load=1.0) for t in times]
+
+    found = enricher.apply(enricher.new_state(), world.batch(values, 0, [1_000_000] * 3))
+
+    assert (list(found.late), found.dead) == ([2], {})
+
+
 def test_a_clock_that_is_set_back_makes_its_own_events_late_alone() -> None:
     """Behind its own newest by more than is allowed, an event is late; its neighbours are not."""
     enricher = Enricher(world.pipeline())

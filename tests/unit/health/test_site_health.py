@@ -11,7 +11,7 @@ import pytest
 from headrace.schemas.errors import FatalError
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
-from headrace.streams.jobs import STAGES, PartitionStatus, Status
+from headrace.streams.jobs import STAGES, PartitionStatus, StateFacts, Status
 from headrace.streams.supervisor import Supervisor, Worker
 
 TOPIC = "headrace.press.telemetry.v1"
@@ -89,6 +89,21 @@ async def test_all_well(scene: Scene) -> None:
             "step": None, "step_s": 0.0, "still_s": 0.0,
         }
     ]  # fmt: skip
+
+
+async def test_what_a_worker_holds_is_told_with_its_bound(scene: Scene) -> None:
+    """Bytes held and how many may be, devices, and their clocks; SERVE remembers no device."""
+    state = StateFacts(entities=3, bytes=900, clocks={"ahead": 1, "right": 2, "behind": 0})
+    scene.look(rss_mb=71.26, held_bytes=5, held_limit_bytes=90, state=state)
+    enrich, serve = json.loads(json.dumps(scene.health.facts()))["workers"]
+
+    assert enrich["memory"] == {
+        "rss_mb": 71.3,
+        "held_bytes": 5,
+        "held_limit_bytes": 90,
+        "state": {"entities": 3, "bytes": 900, "clocks": {"ahead": 1, "right": 2, "behind": 0}},
+    }
+    assert serve["memory"]["state"] is None
 
 
 @pytest.mark.parametrize("name", ["bus", "store"])

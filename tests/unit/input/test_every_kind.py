@@ -50,7 +50,7 @@ async def test_each_kind_has_its_place(tmp_path: Path, form: Form) -> None:
         assert judged(sent, ended) == {}
         assert {i: ended.features[i] for i in clean.features} == clean.features
         assert {i: ended.predictions[i] for i in clean.predictions} == clean.predictions
-    await path.scorer.close()
+    await path.close()
 
 
 def test_the_table_has_every_code() -> None:

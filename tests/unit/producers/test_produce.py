@@ -27,9 +27,9 @@ class Numbers:
     """Gives numbered records and remembers when it was asked; `slow_s` per reading."""
 
     def __init__(
-        self, clock: Clock, *, live: bool, rows: int = 1, end: int = 10**9, slow_s: float = 0.0
+        self, clock: Clock, *, rows: int = 1, end: int = 10**9, slow_s: float = 0.0
     ) -> None:
-        self.live, self._clock, self._rows, self._end = live, clock, rows, end
+        self._clock, self._rows, self._end = clock, rows, end
         self._slow = deque([slow_s])
         self.taken_at_s: list[float] = []
         self.given = 0
@@ -73,60 +73,35 @@ class Stuck:
 async def test_readings_are_at_their_intended_times() -> None:
     """The k-th reading is at start + k / rate, and the end is not stretched."""
     clock = Clock()
-    source, sink = Numbers(clock, live=True), Kept()
+    source, sink = Numbers(clock), Kept()
     done = await produce(source, sink, rate_hz=10, seconds=0.5, clock=clock, sleep=clock.sleep)
     assert source.taken_at_s == [0.0, 0.1, 0.2, 0.3, 0.4]
     assert (done.sent, done.skipped, done.dropped) == (5, 0, 0)
 
 
-async def test_a_late_live_source_skips_times_and_counts_them() -> None:
+async def test_a_late_source_skips_times_and_counts_them() -> None:
     """After a reading of 0.35 s, the three missed times are skipped: no burst, no drift."""
     clock = Clock()
-    source = Numbers(clock, live=True, slow_s=0.35)
+    source = Numbers(clock, slow_s=0.35)
     done = await produce(source, Kept(), rate_hz=10, seconds=0.8, clock=clock, sleep=clock.sleep)
     assert source.taken_at_s == pytest.approx([0.0, 0.35, 0.4, 0.5, 0.6, 0.7])
     assert done.skipped == 2
     assert done.late_s == pytest.approx(0.25)
 
 
-async def test_a_late_stored_source_catches_up() -> None:
-    """A source that is not live keeps its schedule: every reading happens, late ones at once."""
-    clock = Clock()
-    source = Numbers(clock, live=False, slow_s=0.35)
-    done = await produce(source, Kept(), rate_hz=10, seconds=0.8, clock=clock, sleep=clock.sleep)
-    assert source.taken_at_s == pytest.approx([0.0, 0.35, 0.35, 0.35, 0.4, 0.5, 0.6, 0.7])
-    assert (done.sent, done.skipped) == (8, 0)
-
-
 async def test_the_end_of_a_source_ends_the_run_in_order() -> None:
     """Every record of a finite source arrives once, in order."""
     clock, sink = Clock(), Kept()
-    source = Numbers(clock, live=False, rows=7, end=700)
-    done = await produce(source, sink, rate_hz=None, clock=clock, sleep=clock.sleep)
+    source = Numbers(clock, rows=7, end=700)
+    done = await produce(source, sink, rate_hz=100, clock=clock, sleep=clock.sleep)
     assert sink.values == [b"%d" % n for n in range(700)]
     assert done.sent == 700
 
 
-async def test_a_stuck_sink_stops_a_stored_source_and_drops_nothing() -> None:
-    """With the buffer full, a source that is not live is not read; later all of it arrives."""
+async def test_a_stuck_sink_costs_the_oldest_records_counted() -> None:
+    """The source goes on; what found no room is dropped from the old end and counted."""
     clock, sink = Clock(), Stuck()
-    source = Numbers(clock, live=False, rows=10, end=500)
-    run = asyncio.create_task(
-        produce(source, sink, rate_hz=None, buffer_rows=20, clock=clock, sleep=clock.sleep)
-    )
-    for _ in range(200):
-        await asyncio.sleep(0)
-    assert source.given <= 50
-    sink.open.set()
-    done = await run
-    assert (done.sent, done.dropped) == (500, 0)
-    assert sink.values == [b"%d" % n for n in range(500)]
-
-
-async def test_a_stuck_sink_costs_a_live_source_the_oldest_records_counted() -> None:
-    """A live source goes on; what found no room is dropped from the old end and counted."""
-    clock, sink = Clock(), Stuck()
-    source = Numbers(clock, live=True, rows=10)
+    source = Numbers(clock, rows=10)
     run = asyncio.create_task(
         produce(
             source, sink, rate_hz=10, seconds=2.0, buffer_rows=50, clock=clock, sleep=clock.sleep
@@ -145,9 +120,7 @@ async def test_a_retryable_error_repeats_the_same_record() -> None:
     """A sink that is away for a while loses nothing and reorders nothing."""
     clock = Clock()
     sink = Kept(BusUnavailableError("away"), BusUnavailableError("away", retry_after_s=3.0))
-    done = await produce(
-        Numbers(clock, live=False, end=5), sink, rate_hz=None, clock=clock, sleep=clock.sleep
-    )
+    done = await produce(Numbers(clock, end=5), sink, rate_hz=100, clock=clock, sleep=clock.sleep)
     assert sink.values == [b"0", b"1", b"2", b"3", b"4"]
     assert done.sent == 5
     assert clock.now_s >= 103.5
@@ -158,9 +131,7 @@ async def test_a_fatal_error_of_the_sink_ends_the_run() -> None:
     clock, sink = Clock(), Kept(BusRefusedError("refused"))
     tasks = asyncio.all_tasks()
     with pytest.raises(BusRefusedError):
-        await produce(
-            Numbers(clock, live=True), sink, rate_hz=10, seconds=5, clock=clock, sleep=clock.sleep
-        )
+        await produce(Numbers(clock), sink, rate_hz=10, seconds=5, clock=clock, sleep=clock.sleep)
     assert asyncio.all_tasks() == tasks
 
 
@@ -168,8 +139,6 @@ async def test_an_error_of_the_source_ends_the_run() -> None:
     """A source that raises is not mistaken for one that ended."""
 
     class Broken:
-        live = True
-
         def take(self) -> list[Record] | None:
             raise OSError("gone")
 
@@ -182,7 +151,7 @@ async def test_cancelling_leaves_nothing_running() -> None:
     """A cancelled run takes its reader and its sender with it."""
     clock, tasks = Clock(), asyncio.all_tasks()
     run = asyncio.create_task(
-        produce(Numbers(clock, live=True), Stuck(), rate_hz=10, clock=clock, sleep=clock.sleep)
+        produce(Numbers(clock), Stuck(), rate_hz=10, clock=clock, sleep=clock.sleep)
     )
     for _ in range(20):
         await asyncio.sleep(0)

@@ -1,0 +1,87 @@
+"""Whether a worker's memory stays where it is: samples over its life, and their slope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+EVERY_S = 1.0
+WARM_S = 120.0
+"""A worker's first two minutes are not looked at: imports, buffers and caches fill."""
+
+LEAST_S = 300.0
+"""Younger lives say nothing: the allocator gives back in steps."""
+
+FLAT_MB_PER_MIN = 0.5
+"""Memory that grows by less counts as flat: 10 MiB in the twenty minutes of a soak. What the
+cyclic collector finds goes every ten minutes only, so a shorter look sees a little growth."""
+
+
+@dataclass
+class Memory:
+    """Resident memory of one life of a worker.
+
+    Attributes:
+        worker: Its name.
+        samples: Age in seconds and MiB, oldest first, at most one in `EVERY_S`.
+    """
+
+    worker: str
+    samples: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, age_s: float, rss_mb: float) -> None:
+        """Note one sample, unless the last one is too young."""
+        if not self.samples or age_s - self.samples[-1][0] >= EVERY_S:
+            self.samples.append((age_s, rss_mb))
+
+    @property
+    def age_s(self) -> float:
+        """Age at the last sample, seconds."""
+        return self.samples[-1][0] if self.samples else 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """This life as one JSON object."""
+        warm = [sample for sample in self.samples if sample[0] >= WARM_S] or self.samples
+        return {
+            "worker": self.worker,
+            "minutes": round(self.age_s / 60, 1),
+            "warm_mb": round(warm[0][1], 1),
+            "last_mb": round(warm[-1][1], 1),
+            "most_mb": round(max(rss for _, rss in self.samples), 1),
+            "slope_mb_per_min": round(60 * slope(warm), 3),
+        }
+
+    def breach(self) -> str | None:
+        """In what it is not flat; None where it is, or the life was too short to tell."""
+        facts = self.facts()
+        if self.age_s < WARM_S + LEAST_S or facts["slope_mb_per_min"] <= FLAT_MB_PER_MIN:
+            return None
+        return (
+            f"memory of {self.worker} grew by {facts['slope_mb_per_min']} MiB a minute over "
+            f"{facts['minutes']} minutes, expected at most {FLAT_MB_PER_MIN}"
+        )
+
+
+def longest(lives: Iterable[Memory]) -> list[Memory]:
+    """The longest life of each worker, by name; lives without a sample left out."""
+    found: dict[str, Memory] = {}
+    for life in lives:
+        if life.samples and life.age_s >= found.get(life.worker, life).age_s:
+            found[life.worker] = life
+    return [found[name] for name in sorted(found)]
+
+
+def slope(samples: Sequence[tuple[float, float]]) -> float:
+    """Slope of the least-squares line through these points; 0 where there are fewer than two.
+
+    Example:
+        >>> slope([(0.0, 1.0), (10.0, 2.0), (20.0, 3.0)])
+        0.1
+    """
+    if len(samples) < 2:
+        return 0.0
+    mean_x = sum(x for x, _ in samples) / len(samples)
+    mean_y = sum(y for _, y in samples) / len(samples)
+    spread = sum((x - mean_x) ** 2 for x, _ in samples)
+    return sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread if spread else 0.0
