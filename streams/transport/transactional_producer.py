@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition  # type: ignore[import-untyped]
+from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 from aiokafka.errors import (  # type: ignore[import-untyped]
     IllegalOperation,
     IncompatibleBrokerVersion,
@@ -26,7 +26,7 @@ readers of committed records, where no new owner comes sooner."""
 
 ABORT_S = 2.0
 
-RETRY_MS = 10
+RETRY_MS = 5
 """Pause before a request is sent again. In every few transactions the bus is not yet done with the
 one before, and aiokafka's own 100 ms would be most of a batch's time."""
 
@@ -82,11 +82,6 @@ async def try_transactions(options: Mapping[str, Any], name: str) -> str | None:
 def is_open(producer: AIOKafkaProducer) -> bool:
     """Whether it is in a transaction that can be filled."""
     return bool(producer._txn_manager.is_in_transaction())
-
-
-def add_partition(producer: AIOKafkaProducer, part: TopicPartition) -> None:
-    """Tell the bus, soon, that the transaction may write there."""
-    producer._txn_manager.maybe_add_partition_to_txn(part)
 
 
 def reason(producer: AIOKafkaProducer) -> BaseException | None:

@@ -29,7 +29,6 @@ from headrace.streams.transport.transactional_producer import (
     ABORT_S,
     FAILED,
     aborted,
-    add_partition,
     discard,
     is_open,
     open_producer,
@@ -262,7 +261,7 @@ class Transactions:
         try:
             async with asyncio.timeout(COMMIT_S):
                 await self._commit(producer)
-                await self._begin(producer, [out for share in shares for out in share.outputs])
+                await producer.begin_transaction()
         except FAILED as error:
             await self._let_go()
             raise OwnershipLostError(
@@ -271,24 +270,18 @@ class Transactions:
             ) from error
 
     async def _fill(self, producer: AIOKafkaProducer, shares: Sequence[Share]) -> None:
-        """Send everything; the offsets travel while the records do."""
+        """Send everything; the offsets travel while the records do.
+
+        The transaction was begun after the last commit: the bus was told of the group meanwhile,
+        and is done with its markers. It holds no record yet, so nobody waits for it.
+        """
         if self._offsets is not None:
             self._offsets.member = shares[-1].member
         if not is_open(producer):
-            await self._begin(producer, [])
+            await producer.begin_transaction()
         offsets = {share.source: OffsetAndMetadata(share.upto, self._name) for share in shares}
         sending = [_sent(producer, output) for share in shares for output in share.outputs]
         await _all_of(producer.send_offsets_to_transaction(offsets, self._group), *sending)
-
-    async def _begin(self, producer: AIOKafkaProducer, like: Sequence[Output]) -> None:
-        """Begin, with the partitions of outputs like these.
-
-        Called after a commit, so that the bus is told of them and of the group while lanes
-        compute: no reader waits for a transaction that holds no record yet.
-        """
-        await producer.begin_transaction()
-        for output in like:
-            add_partition(producer, TopicPartition(output.topic, output.partition))
 
     async def _commit(self, producer: AIOKafkaProducer) -> None:
         await producer.commit_transaction()
