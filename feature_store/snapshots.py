@@ -170,6 +170,8 @@ def merged(
 ) -> Iterator[tuple[bytes, bytes]]:
     """A state with what has changed since; one field at a time, so `base` is never held whole.
 
+    No step is long, as each of them holds up the event loop's thread.
+
     Args:
         base: The state before.
         changed: Fields to set.
@@ -179,8 +181,18 @@ def merged(
         >>> list(merged([(b"a", b"1"), (b"b", b"1")], {b"a": b"2", b"c": b"3"}, {b"b"}))
         [(b'a', b'2'), (b'c', b'3')]
     """
-    left = dict(changed)
+    seen: set[bytes] = set()
     for name, value in base:
-        if name not in dropped:
-            yield name, left.pop(name, value)
-    yield from left.items()
+        if name in dropped:
+            continue
+        newer = changed.get(name)
+        if newer is None:
+            yield name, value
+        else:
+            seen.add(name)
+            yield name, newer
+    for name, value in changed.items():
+        if name not in seen:
+            yield name, value
+    while seen:  # one by one: to free it all is a step that holds up every thread
+        seen.pop()

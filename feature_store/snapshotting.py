@@ -230,7 +230,13 @@ class SnapshottingStore:
         before: Fields = whole if whole is not None else ()
         if whole is None and base is not None:
             before = self._snapshots.fields(base)
-        return self._snapshots.save(key, meta, merged(before, changes.changed, changes.dropped))
+        stored = self._snapshots.save(key, meta, merged(before, changes.changed, changes.dropped))
+        # Freed in small steps, as a large one holds up every thread.
+        while changes.changed:
+            changes.changed.popitem()
+        while whole:
+            del whole[-1000:]
+        return stored
 
     async def close(self) -> None:
         """See `Store`; a snapshot that is being written may end first, within a few seconds."""

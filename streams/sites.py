@@ -18,8 +18,6 @@ from headrace.streams.jobs import Endpoints
 
 log = logging.getLogger("headrace.sites")
 
-OUTPUTS = ("keyed", "deadletter", "late", "features", "predictions", "summaries")
-
 
 def check_apart(pipelines: Sequence[tuple[Path, Pipeline]]) -> None:
     """Refuse pipelines that would write over each other; they may read one telemetry topic.
@@ -37,18 +35,15 @@ def check_apart(pipelines: Sequence[tuple[Path, Pipeline]]) -> None:
                 f"give one of them another name"
             )
         named[pipeline.name] = file
-        topics = topics_of(pipeline)
-        for stage in OUTPUTS:
-            spec = getattr(topics, stage)
-            if spec is None:
+        for topic in topics_of(pipeline).all():
+            if topic.stage == "telemetry":
                 continue
-            topic = spec.name
-            if topic in written:
+            if topic.name in written:
                 raise PipelineFileError(
-                    f"pipelines {written[topic]!r} and {pipeline.name!r} both write to topic "
-                    f"{topic!r}; give one of them another in topics.{stage}"
+                    f"pipelines {written[topic.name]!r} and {pipeline.name!r} both write to topic "
+                    f"{topic.name!r}; give one of them another in topics.{topic.stage}"
                 )
-            written[topic] = pipeline.name
+            written[topic.name] = pipeline.name
 
 
 class Sites:

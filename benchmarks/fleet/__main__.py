@@ -20,6 +20,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import redis.asyncio as redis
+
 from headrace.streams.jobs import STAGES
 from headrace.streams.local.embedded_store import EmbeddedStore
 from headrace.streams.local.local_kafka import LocalKafka
@@ -27,6 +29,9 @@ from headrace.streams.local.local_kafka import LocalKafka
 PRESS = Path(__file__).parents[2] / "examples" / "press"
 HEADRACE = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"]
 READY_S, PATIENCE_S = 60.0, 30.0
+PARTITIONS = 4
+STORE_BYTES = 6 << 30
+"""A device of this pipeline takes some 2.6 KB of the store, in online rows and checkpoint."""
 
 SCENARIOS: dict[str, dict[str, Any]] = {
     # 1000 devices of mixed kinds at a high rate.
@@ -54,7 +59,7 @@ class Site:
         shutil.copytree(PRESS, folder / "press")
         self.file = folder / "press" / "pipeline.toml"
         text = self.file.read_text("utf-8").replace('name = "press"', f'name = "{name}"', 1)
-        self.file.write_text(text, "utf-8")
+        self.file.write_text(text.replace("partitions = 2", f"partitions = {PARTITIONS}"), "utf-8")
         self.statuses: dict[str, dict[str, Any]] = {}
         self._told = asyncio.Event()
         self._up: asyncio.subprocess.Process | None = None
@@ -121,23 +126,33 @@ async def scenario(name: str, asked: dict[str, Any], environ: dict[str, str]) ->
         ledger = Path(folder) / "ledger.ndjson"
         async with Site(f"fleet-{name}", Path(folder), environ) as site:
             options = [f"--{option}={value}" for option, value in asked.items()]
+            await site.told_again()
+            idle = dict(site.statuses)
             sent = await site.run("produce", "fleet", "--ledger", str(ledger), *options)
             found = await site.run(
                 "produce", "check", str(ledger), "--patience", str(PATIENCE_S)
             )  # fmt: skip
             await site.told_again()
-    return {"scenario": name, "asked": asked, "sent": sent, "found": found, **_cost(site, sent)}
+    return {
+        "scenario": name,
+        "asked": asked,
+        "sent": sent,
+        "found": found,
+        **_cost(site, idle, sent),
+    }
 
 
-def _cost(site: Site, sent: dict[str, Any]) -> dict[str, Any]:
-    """What the workers counted and used."""
+def _cost(site: Site, idle: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    """What the workers counted, and used since they were `idle`."""
     stages = site.statuses
     return {
         "counted": stages["enrich"]["events"],
         "workers": {
             stage: {
                 "rss_mb": round(status["rss_mb"]),
-                "cpu_us_per_event": round(status["cpu_s"] * 1e6 / max(sent["events"], 1), 2),
+                "cpu_us_per_event": round(
+                    (status["cpu_s"] - idle[stage]["cpu_s"]) * 1e6 / max(sent["events"], 1), 2
+                ),
             }
             for stage, status in stages.items()
         },
@@ -165,7 +180,8 @@ def told(one: dict[str, Any]) -> str:
         + "; ".join(
             f"{stage} {cost['cpu_us_per_event']} µs CPU per event, {cost['rss_mb']} MB"
             for stage, cost in one["workers"].items()
-        ),
+        )
+        + f"; store {one['store_mb']} MB",
     ]
     return "\n".join(lines)
 
@@ -183,9 +199,20 @@ def is_wrong(one: dict[str, Any]) -> bool:
     )
 
 
+async def _emptied_mb(url: str) -> int:
+    """What the store holds, MiB; the next scenario finds it empty."""
+    client = redis.from_url(url)
+    try:
+        used = (await client.info("memory"))["used_memory"]
+        await client.flushall()
+    finally:
+        await client.aclose()
+    return round(used / (1 << 20))
+
+
 async def main(names: list[str], changed: dict[str, Any]) -> int:
     """Every scenario in turn, each on a new pipeline."""
-    kafka, store, done = LocalKafka(), EmbeddedStore(), []
+    kafka, store, done = LocalKafka(), EmbeddedStore(max_memory_bytes=STORE_BYTES), []
     async with AsyncExitStack() as stack:
         bus_url = await kafka.start()
         stack.push_async_callback(kafka.stop)
@@ -195,7 +222,8 @@ async def main(names: list[str], changed: dict[str, Any]) -> int:
         own = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
         for name in names:
             asked = SCENARIOS[name] | changed
-            done.append(await scenario(name, asked, own | places | {"PYTHONUNBUFFERED": "1"}))
+            found = await scenario(name, asked, own | places | {"PYTHONUNBUFFERED": "1"})
+            done.append(found | {"store_mb": await _emptied_mb(store_url)})
             print(told(done[-1]), flush=True)
     wrong = [one["scenario"] for one in done if is_wrong(one)]
     print(json.dumps({"scenarios": done, "wrong": wrong}))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import tempfile
@@ -105,6 +106,7 @@ def main() -> None:
     parser.add_argument("--devices", default="1000,100000", help="of one partition")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     asked = parser.parse_args()
+    gc.disable()  # as in a worker, which collects between batches
     for devices in map(int, asked.devices.split(",")):
         found = {
             "devices": devices,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ def fit(inputs: F32, labels: NDArray[np.int8], *, name: str, seed: int) -> bytes
         seed: Of the sample and of the fit.
     """
     # Needs the `train` extra, which measuring a model does not.
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -36,7 +39,10 @@ def fit(inputs: F32, labels: NDArray[np.int8], *, name: str, seed: int) -> bytes
         (16, 8), activation="tanh", alpha=1e-3, batch_size=512, max_iter=40, random_state=seed
     )
     classifier = make_pipeline(StandardScaler(), perceptron)
-    classifier.fit(inputs[rows], labels[rows])
+    with warnings.catch_warnings():
+        # So many passes are wanted, converged or not: unseen telemetry says what they are worth.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        classifier.fit(inputs[rows], labels[rows])
     return _export(classifier, inputs.shape[1], name)
 
 

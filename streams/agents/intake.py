@@ -99,19 +99,25 @@ class IntakeAgent:
         keys = [entity.encode() for entity in decoded.events.entities]
         for place, key in enumerate(keys):
             rows.setdefault(self._partitions.of(key), []).append(place)
-        source = decoded.rows.tolist()
+        source, headers = decoded.rows.tolist(), _traced(records)
         return [
             Output(
                 self._keyed,
                 partition,
                 [keys[place] for place in places],
                 [records.values[source[place]] or b"" for place in places],
-                [_traced(records, source[place]) for place in places],
+                [headers[source[place]] for place in places],
             )
             for partition, places in sorted(rows.items())
         ]
 
 
-def _traced(records: RecordBatch, row: int) -> Headers:
-    read: Headers = () if records.headers is None else records.headers[row]
-    return [*own_headers(read), (ORIGIN, str(records.source(row)).encode())]
+def _traced(records: RecordBatch) -> list[Headers]:
+    """Each record's headers, and its coordinates."""
+    log = str(records.source(0)).rpartition("@")[0].encode()
+    came_in = [(ORIGIN, b"%b@%d" % (log, offset)) for offset in records.offsets.tolist()]
+    if records.headers is None:
+        return [(place,) for place in came_in]
+    return [
+        (*own_headers(read), place) for read, place in zip(records.headers, came_in, strict=True)
+    ]

@@ -40,16 +40,24 @@ class Memory:
         """Age at the last sample, seconds."""
         return self.samples[-1][0] if self.samples else 0.0
 
+    def floors(self) -> list[float]:
+        """The least it held in each minute of its life, MiB: a surge raises the most only."""
+        by_minute: dict[int, float] = {}
+        for age_s, rss_mb in self.samples:
+            minute = int(age_s // 60)
+            by_minute[minute] = min(rss_mb, by_minute.get(minute, rss_mb))
+        return [by_minute[minute] for minute in sorted(by_minute)]
+
     def facts(self) -> dict[str, Any]:
         """This life as one JSON object."""
-        warm = [sample for sample in self.samples if sample[0] >= WARM_S] or self.samples
+        floors = self.floors()
+        warm = list(enumerate(floors))[int(WARM_S // 60) :]
         return {
             "worker": self.worker,
             "minutes": round(self.age_s / 60, 1),
-            "warm_mb": round(warm[0][1], 1),
-            "last_mb": round(warm[-1][1], 1),
             "most_mb": round(max(rss for _, rss in self.samples), 1),
-            "slope_mb_per_min": round(60 * slope(warm), 3),
+            "floors_mb": [round(floor, 1) for floor in floors],
+            "slope_mb_per_min": round(slope(warm), 3),
         }
 
     def breach(self) -> str | None:

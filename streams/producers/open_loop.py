@@ -15,7 +15,7 @@ from headrace.streams.client.latency import Latency
 from headrace.streams.producers.chance import F64
 from headrace.streams.producers.fleet import BLOCK_MS, Block
 
-MAX_WAITING = 200_000
+MAX_WAITING = 100_000
 """Events made and not sent: more are not made before there is room. None is dropped."""
 AHEAD_MS = 2 * BLOCK_MS
 LINGER_S = 0.01
@@ -163,7 +163,9 @@ class OpenLoop:
                 wake.clear()
                 continue
             early_s = lane[0].due_ms[0] / 1000 - self._now()
-            await asyncio.sleep(max(LINGER_S, early_s))
+            # What is overdue has waited for company long enough.
+            if early_s > -LINGER_S:
+                await asyncio.sleep(max(LINGER_S, early_s))
             keys, values = self._due(lane)
             if values:
                 await self._write(partition, keys, values)

@@ -154,8 +154,9 @@ class Replay:
     def _add(self, chunk: _Chunk, row: Row, due: Due) -> None:
         """Put a row into the chunk, or leave it out."""
         chunk.end, chunk.number = row.end, row.number
-        if row.fault:
-            is_lost = not row.value or (self._judge is not None and row.fault != NO_TIME)
+        # Whether an event without a time is one is told by the judge, where there is one.
+        if row.fault and not (self._judge is not None and row.fault == NO_TIME):
+            is_lost = not row.value or self._judge is not None
             self.done.note(row.number, row.fault, sent=not is_lost)
             if is_lost:
                 return

@@ -131,8 +131,10 @@ class FleetRun:
                 f"sender's p99 lateness {sent.lateness.quantile(0.99):.0f} ms\n"
             )
 
-    def _rate(self, sent: Sent) -> int:
+    def _rate(self, sent: Sent, seconds: float) -> int:
         """Acknowledged per second while readings were made; what waited comes after that."""
+        if not sent.by_second:
+            return round(sent.events / max(seconds, 1e-9))
         whole = int(self.plan.seconds)
         return round(sum(sent.by_second[second] for second in range(whole)) / max(whole, 1))
 
@@ -144,7 +146,7 @@ class FleetRun:
             "run": self._run,
             "events": sent.events,
             "seconds": round(seconds, 2),
-            "events_per_s": self._rate(sent),
+            "events_per_s": self._rate(sent, seconds),
             "most_events_per_s": max(sent.by_second.values(), default=0),
             "value_bytes": round(sent.value_bytes / max(sent.events, 1)),
             "cpu_us_per_event": round(cpu_s * 1e6 / max(sent.events, 1), 2),

@@ -124,9 +124,10 @@ def test_a_file_is_produced_whole(site):
     assert site.json(*arguments)["sent"] == 251
 
     strict = site.json(*arguments, "--strict")
-    assert (strict["sent"], strict["left_out"]) == (0, 251)
+    assert (strict["sent"], strict["bad"], strict["left_out"]) == (0, 251, 251)
     assert strict["bad_rows"][0] == {"number": 251, "fault": "is no JSON object"}
-    assert strict["bad_rows"][1] == {"number": 1, "fault": "would be refused: time.missing"}
+    assert strict["bad_rows"][1]["number"] == 1
+    assert strict["bad_rows"][1]["fault"].startswith("would be refused: ")
 
 
 def test_this_machine_is_produced(site):

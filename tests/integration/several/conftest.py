@@ -73,6 +73,12 @@ class Pair:
         said = self.setup.run("produce", "file", str(events), "--pipeline", str(self.file(example)))
         assert (said.code, said.err) == (0, "")
 
+    def dead(self, example: str) -> int:
+        """How many dead letters a pipeline has."""
+        said = self.setup.run("deadletter", "list", str(self.file(example)), "--json")
+        assert said.code == 0, said
+        return int(json.loads(said.out.splitlines()[-1])["count"])
+
     def predictions(self, example: str) -> list[dict]:
         """As many predictions as events were sent, from the topic's start."""
         words = ["--from", "earliest", "--json", "--count", str(self.sizes[example])]

@@ -71,6 +71,7 @@ def test_a_poison_deploy_ends_its_own_pipeline_only(pair: Pair) -> None:
     assert len(pair.predictions("press")) == pair.sizes["press"]
 
     assert line.startswith(f"pipeline {shops} ended: worker {shops}/enrich: ")
+    assert (pair.dead("press"), pair.dead("shops") >= 50) == (0, True)
     assert site.get(f"/readyz/{press}") == (200, "ok\n")
     assert site.get("/livez") == (200, "ok\n")
     assert site.get("/readyz") == (503, f"{line}\n")

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from headrace.enrichers import enricher
 from headrace.enrichers.verdicts import CODES
 
-EVENTS = int(os.environ.get("FUZZ_EVENTS", "10000"))
+EVENTS = int(os.environ.get("FUZZ_EVENTS", "4000"))
 LOG = 1000
 """Records of one log of the long tests."""
 KEYS = ("entity", "any", "rekey")
@@ -187,7 +187,6 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * 4096 / (1 << 20)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_long_logs(paths: Paths) -> None:
     """Logs of hundreds of records, by recipes that look for verdicts not yet met together."""

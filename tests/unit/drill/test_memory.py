@@ -39,6 +39,17 @@ def test_growth_is_a_breach_and_warming_up_is_none() -> None:
     assert "memory of serve grew by" in str(life("serve", 10, FLAT_MB_PER_MIN * 1.2).breach())
 
 
+def test_surges_are_no_growth() -> None:
+    """Fifty MiB more for half of each minute, ever more of them: what stays is what counts."""
+    found = Memory("serve")
+    for second in range(600):
+        found.add(second, 100.0 + (50.0 + second / 10 if second % 60 > 30 else 0.0))
+
+    assert found.breach() is None
+    assert found.facts()["floors_mb"] == [100.0] * 10
+    assert found.facts()["most_mb"] > 200
+
+
 def test_a_short_life_tells_nothing() -> None:
     """However steep."""
     assert life("serve", 5, 50.0).breach() is None

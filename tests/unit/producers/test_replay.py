@@ -203,6 +203,18 @@ async def test_a_judge_leaves_out_what_would_be_refused(tmp_path: Path) -> None:
     assert (done.sent, done.bad, done.left_out) == (4, 2, 2)
 
 
+async def test_a_row_is_bad_once(tmp_path: Path) -> None:
+    """A line without a time that the judge refuses too is counted once, by the judge's code."""
+    clock, file = Clock(), tmp_path / "e.ndjson"
+    kept = Kept(clock)
+    file.write_bytes(b'{"device_id":"a"}\n{"device_id":"b"}\n')
+
+    done = await replayed(file, kept, clock, judge=lambda records: {0: "time.missing"})
+
+    assert done.named == [(1, "would be refused: time.missing")]
+    assert (done.sent, done.bad, done.left_out) == (1, 1, 1)
+
+
 async def test_stopped_and_resumed_nothing_is_lost(tmp_path: Path) -> None:
     """A replay that is stopped goes on after the last row that it sent."""
     clock, file = Clock(), tmp_path / "e.ndjson"
