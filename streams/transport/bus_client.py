@@ -144,8 +144,6 @@ class BusClient(Service):
             )
 
     def _start_pump(self) -> None:
-        # The client waits 0.1 s for unread partitions before it asks for the read ones again.
-        self.kafka._fetcher._prefetch_backoff = 0.0
         self.pump = Pump(
             self.kafka,
             columnar=self.columnar,
