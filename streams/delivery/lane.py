@@ -297,6 +297,9 @@ class Lane:
                     self._key, claim=owned.claim, meta=meta, fields=owned.state.dump()
                 ),
             )
+            # What the store forgot, it forgot of the online rows as well.
+            if outcome is WriteOutcome.WRITTEN and (online := owned.state.online()):
+                await self._write_online(owned, online)
         if outcome is WriteOutcome.NOT_OWNER:
             raise OwnershipLostError(f"checkpoint {self._key!r} was claimed by another worker")
         owned.stored = self._position = owned.position
