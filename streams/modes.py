@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.schemas.errors import BusRefusedError, SettingsError
 from headrace.schemas.pipeline import Pipeline
-from headrace.streams.transport.transactions import try_transactions
+from headrace.streams.transport.transactional_producer import try_transactions
 
 REMEDY = 'set mode = "at-least-once" under [delivery]'
 

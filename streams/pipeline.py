@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,7 +47,8 @@ from headrace.streams.source import StageSource
 from headrace.streams.telemetry import observe
 from headrace.streams.transport.publish import KafkaPublisher
 from headrace.streams.transport.stage import StageTransport
-from headrace.streams.transport.transactions import TransactionalOutlet
+from headrace.streams.transport.transactional_outlet import TransactionalOutlet
+from headrace.streams.transport.transactions import Transactions, transactional_id
 
 if TYPE_CHECKING:
     from headrace.serving.scorer import OnnxScorer
@@ -230,8 +232,9 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     store, _ = connecting.result()
     if snapshots is not None:
         store = SnapshottingStore(store, snapshots, every_s=endpoints.snapshots.every_s)
+    transactions: Transactions | None = None
     try:
-        transport = _wire(running, endpoints, options, store, publisher, snapshots)
+        transport, transactions = _wire(running, endpoints, options, store, publisher, snapshots)
         beside = [asyncio.create_task(_stop_when(stop, transport))]
         beside += [asyncio.create_task(_say_rests(running, publisher, transport))]
         try:
@@ -240,6 +243,8 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
             for task in beside:
                 task.cancel()
     finally:
+        if transactions is not None:
+            await transactions.close()
         await publisher.stop()
         await store.close()
         if running.plan.scorer is not None:
@@ -253,14 +258,11 @@ def _wire(
     store: Store,
     publisher: KafkaPublisher,
     snapshots: Snapshots | None,
-) -> StageTransport:
-    """Agent, lanes and transport of one stage, connected."""
+) -> tuple[StageTransport, Transactions | None]:
+    """Agent, lanes and transport of one stage, connected; transactions where its mode has them."""
     plan, delivery = running.plan, running.plan.pipeline.delivery
     once = delivery.mode == "exactly-once"
-
-    def outlet(topic: str, partition: int) -> TransactionalOutlet:
-        return TransactionalOutlet(options, plan.group, topic, partition)
-
+    own_id = transactional_id(plan.group) if once else ""
     runner = StageRunner(
         lambda topic, partition: Lane(ports, topic, partition, fail=transport.fail)
     )
@@ -274,7 +276,9 @@ def _wire(
         handler=runner,
         read_committed=once,
         transactional=once,
+        note=own_id,
     )
+    transactions = Transactions(options, plan.group, own_id, transport) if once else None
     source = StageSource(options, transport, read_committed=once)
     ports = StagePorts(
         agent=plan.agent,
@@ -287,12 +291,12 @@ def _wire(
         counters=running.counters,
         share=DeadLetterShare(delivery.dead_letter_share, least_events=delivery.dead_letter_min),
         central=frozenset(t.name for t in plan.topics.all() if t.data == "central"),
-        transactions=outlet if once else None,
+        transactions=partial(TransactionalOutlet, transactions) if transactions else None,
         snapshots=snapshots,
     )
     running.transport, running.runner = transport, runner
     observe(running, pipeline=plan.pipeline.name, stage=plan.stage)
-    return transport
+    return transport, transactions
 
 
 async def _stop_when(stop: asyncio.Event, transport: StageTransport) -> None:

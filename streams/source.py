@@ -42,6 +42,10 @@ class StageSource:
         """First offset in the log, and the offset after its last."""
         return await self._transport.log_range((topic, partition))
 
+    def expired(self, topic: str, partition: int) -> int:
+        """Offsets that retention took before they were read, as far as the transport noticed."""
+        return self._transport.expired.get((topic, partition), 0)
+
     async def committed(self, topic: str, partition: int) -> int | None:
         """The group's offset, None where there is none."""
         return await self._transport.committed((topic, partition))

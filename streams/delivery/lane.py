@@ -79,6 +79,7 @@ class Lane:
         self._wake = asyncio.Event()
         self._stopping = False
         self._finished = 0
+        self._expired = -1
         self._position = 0
         self._steps: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -195,7 +196,7 @@ class Lane:
         records = records.since(owned.position)
         if not len(records):
             return
-        gap = owned.position if records.first > owned.position else None
+        gap = owned.position if self._is_gap(records.first, owned.position) else None
         self.owned = None
         parts = effects_of(
             self._stage.agent,
@@ -215,6 +216,20 @@ class Lane:
         with self._in_hand("process"):
             return await anext(parts, None)
 
+    def _is_gap(self, first: int, position: int) -> bool:
+        """Whether offsets were left out, and the log's start may have passed them.
+
+        Behind every transaction is a marker: to ask the bus about each would cost every batch a
+        round trip.
+        """
+        if first <= position:
+            return False
+        before, self._expired = (
+            self._expired,
+            self._stage.source.expired(self.topic, self.partition),
+        )
+        return self._expired != before
+
     async def _count_expired(self, position: int) -> None:
         """A gap below the log's start is loss by retention; any other is a marker or compaction."""
         begin, _ = await self._retried(
@@ -231,7 +246,6 @@ class Lane:
         self, owned: Owned, part: RecordBatch, effects: Effects, gap: int | None
     ) -> None:
         began = time.monotonic()
-        # Behind every transaction is a marker, so a look at the gap must not cost a round trip.
         steps = [] if gap is None else [self._count_expired(gap)]
         if effects.outputs or self._outlet.transactional:
             steps.append(self._publish(effects.outputs, part.next))
@@ -283,6 +297,9 @@ class Lane:
                     self._key, claim=owned.claim, meta=meta, fields=owned.state.dump()
                 ),
             )
+            # What the store forgot, it forgot of the online rows as well.
+            if outcome is WriteOutcome.WRITTEN and (online := owned.state.online()):
+                await self._write_online(owned, online)
         if outcome is WriteOutcome.NOT_OWNER:
             raise OwnershipLostError(f"checkpoint {self._key!r} was claimed by another worker")
         owned.stored = self._position = owned.position

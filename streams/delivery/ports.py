@@ -36,10 +36,11 @@ class Outlet(Protocol):
     async def fence(self) -> None:
         """Shut out whoever published for this partition before, and decide what they left open.
 
-        To be called before the group's offset is read, and at no other time: it shuts out a
-        newer owner just as well.
+        To be called before the group's offset is read: what is published from now on counts only
+        as long as nobody else fences the partition.
 
         Raises:
+            OwnershipLostError: the group has moved on without us. Retryable.
             BusUnavailableError: retryable; BusRefusedError: fatal.
         """
 
@@ -71,6 +72,9 @@ class Log(Protocol):
 
     async def log_range(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset in the log, and the offset after its last."""
+
+    def expired(self, topic: str, partition: int) -> int:
+        """Offsets that retention took before they were read, as far as the transport noticed."""
 
 
 class Group(Protocol):

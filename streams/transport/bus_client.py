@@ -25,10 +25,11 @@ from headrace.streams.bus.connection import connect
 from headrace.streams.bus.ends import log_ends
 from headrace.streams.bus.repairs import repair_aiokafka
 from headrace.streams.transport import columnar
+from headrace.streams.transport.group_offsets import Member
 from headrace.streams.transport.options import Partition, StageOptions, columnar_required, log
 from headrace.streams.transport.pump import Pump
 from headrace.streams.transport.refusals import translate
-from headrace.streams.transport.stable_offsets import stable_offset
+from headrace.streams.transport.stable_offsets import offset_note, stable_offset
 
 repair_aiokafka()
 
@@ -93,6 +94,14 @@ class BusClient(Service):
             raise BusUnavailableError("the stage has left the bus; start it again")
         return self._kafka
 
+    @property
+    def member(self) -> Member:
+        """Our place in the group, as the bus last told."""
+        coordinator = None if self._kafka is None else self._kafka._coordinator
+        if coordinator is None:
+            return Member("", 0)
+        return Member(coordinator.member_id, coordinator.generation)
+
     async def on_start(self) -> None:
         """Connect, and check that every topic is there.
 
@@ -135,8 +144,6 @@ class BusClient(Service):
             )
 
     def _start_pump(self) -> None:
-        # The client waits 0.1 s for unread partitions before it asks for the read ones again.
-        self.kafka._fetcher._prefetch_backoff = 0.0
         self.pump = Pump(
             self.kafka,
             columnar=self.columnar,
@@ -198,7 +205,8 @@ class BusClient(Service):
 
     async def commit_offsets(self, offsets: dict[Partition, int]) -> None:
         """Commit under the group's current generation."""
-        named = {TopicPartition(*p): OffsetAndMetadata(o, "") for p, o in offsets.items()}
+        note = self.options.note
+        named = {TopicPartition(*p): OffsetAndMetadata(o, note) for p, o in offsets.items()}
         await self.kafka.commit(named)
 
     async def committed_offset(self, partition: Partition) -> int | None:
@@ -210,6 +218,10 @@ class BusClient(Service):
         else:
             offset = await self.kafka.committed(part)
         return None if offset is None or offset < 0 else offset
+
+    async def offset_note(self, partition: Partition) -> str:
+        """What stands beside the group's offset."""
+        return await offset_note(self.kafka._coordinator, TopicPartition(*partition))
 
     async def log_ranges(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
         """First offset and end offset of each partition."""

@@ -227,6 +227,12 @@ class StageConsumer(driver.Consumer):
             self._thread.committed_offset(partition), tried="reading a committed offset"
         )
 
+    async def offset_note(self, partition: Partition) -> str:
+        """What was noted beside the group's committed offset."""
+        return await self._thread.ask(
+            self._thread.offset_note(partition), tried="reading the note of a committed offset"
+        )
+
     async def log_ranges(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
         """First offset and end offset of partitions."""
         return await self._thread.ask(

@@ -40,6 +40,7 @@ class StageOptions:
         shutdown_s: Seconds that open work gets at a revocation and at the end.
         read_committed: Leave out records of open and aborted transactions.
         transactional: The handler commits offsets, in transactions: the stage commits none.
+        note: Stands beside the offsets that the handler asks to commit.
         start: Where a partition without a committed offset begins.
         concurrency: Agent bodies that run at the same time.
     """
@@ -58,6 +59,7 @@ class StageOptions:
     start: Literal["earliest", "latest"]
     concurrency: int
     transactional: bool = False
+    note: str = ""
 
     def __post_init__(self) -> None:
         for name in ("batch_rows", "max_in_flight", "fetch_bytes", "concurrency"):

@@ -81,17 +81,17 @@ class StableOffsetStruct(RequestStruct):  # type: ignore[misc]  # untyped base
 
 
 class StableOffsetRequest(Request[StableOffsetStruct]):  # type: ignore[misc]  # untyped base
-    """Asks for the stable offset of one partition."""
+    """Asks for the offset of one partition; only `stable`, not while a transaction moves it."""
 
     API_KEY = 9
 
-    def __init__(self, group: str, part: TopicPartition) -> None:
-        self._group, self._part = group, part
+    def __init__(self, group: str, part: TopicPartition, *, stable: bool) -> None:
+        self._group, self._part, self._stable = group, part, stable
 
     def build(self, struct: type[StableOffsetStruct]) -> StableOffsetStruct:
         """The request on the wire."""
         topics: list[Any] = [(self._part.topic, [self._part.partition], {})]
-        return struct(self._group, topics, True, {})
+        return struct(self._group, topics, self._stable, {})
 
 
 async def stable_offset(coordinator: Any, part: TopicPartition) -> int | None:
@@ -105,14 +105,30 @@ async def stable_offset(coordinator: Any, part: TopicPartition) -> int | None:
         BusUnavailableError: a transaction that moves it is not decided yet. Retryable.
         KafkaError: what else the bus answered.
     """
+    found = await _fetch(coordinator, part, stable=True)
+    return None if found is None or found[0] < 0 else found[0]
+
+
+async def offset_note(coordinator: Any, part: TopicPartition) -> str:
+    """What was noted beside the group's offset when it was last committed; "" is nothing.
+
+    Raises:
+        KafkaError: what the bus answered.
+    """
+    found = await _fetch(coordinator, part, stable=False)
+    return "" if found is None else found[1]
+
+
+async def _fetch(coordinator: Any, part: TopicPartition, *, stable: bool) -> tuple[int, str] | None:
     await coordinator.ensure_coordinator_known()
-    answer = await coordinator._send_req(StableOffsetRequest(coordinator.group_id, part))
+    request = StableOffsetRequest(coordinator.group_id, part, stable=stable)
+    answer = await coordinator._send_req(request)
     _raise(coordinator, answer.error_code, part)
     for _, partitions, _ in answer.topics:
-        for number, offset, _, _, code, _ in partitions:
+        for number, offset, _, note, code, _ in partitions:
             if number == part.partition:
                 _raise(coordinator, code, part)
-                return None if offset < 0 else int(offset)
+                return int(offset), note or ""
     return None
 
 

@@ -12,6 +12,7 @@ from headrace.schemas.errors import BusUnavailableError, FatalError, HeadraceErr
 from headrace.streams.transport.app import StageApp
 from headrace.streams.transport.consumer import StageConsumer
 from headrace.streams.transport.flow import OPEN_BYTES, Delivered, Flow
+from headrace.streams.transport.group_offsets import Member
 from headrace.streams.transport.options import Partition, StageOptions, log
 
 __all__ = ["Delivered", "Partition", "StageHandler", "StageTransport"]
@@ -63,6 +64,7 @@ class StageTransport:
         read_committed: Leave out records of open and aborted transactions.
         transactional: The handler commits offsets in its own transactions; nothing is committed
             here unless `commit` is called.
+        note: Stands beside the offsets that `commit` commits.
         start: Where a partition without a committed offset begins.
         concurrency: How many `handler.batch` calls may run at the same time.
         handler: Who processes the batches.
@@ -86,6 +88,7 @@ class StageTransport:
         start: Literal["earliest", "latest"] = "earliest",
         concurrency: int = 1,
         transactional: bool = False,
+        note: str = "",
     ) -> None:
         self.options = StageOptions(
             group=group,
@@ -102,6 +105,7 @@ class StageTransport:
             start=start,
             concurrency=concurrency,
             transactional=transactional,
+            note=note,
         )
         self._handler = handler
         self._app: StageApp | None = None
@@ -199,6 +203,14 @@ class StageTransport:
         """
         return await self._consumer().committed(partition)
 
+    async def offset_note(self, partition: Partition) -> str:
+        """What was noted beside the group's committed offset; "" is nothing.
+
+        Raises:
+            BusUnavailableError: No answer in time.
+        """
+        return await self._consumer().offset_note(partition)
+
     async def log_range(self, partition: Partition) -> tuple[int, int]:
         """First offset of the log and the offset after its last record.
 
@@ -234,6 +246,12 @@ class StageTransport:
     def generation(self) -> int:
         """The group's generation that this worker takes part in; 0 before the first."""
         return 0 if self._app is None else int(self._app.consumer_generation_id)
+
+    @property
+    def member(self) -> Member:
+        """This worker's place in the group, none before the first rebalance."""
+        consumer = self._joined()
+        return Member("", 0) if consumer is None else consumer.bus.member
 
     @property
     def in_flight(self) -> dict[Partition, int]:

@@ -1,25 +1,20 @@
-"""A lane's outputs and its source offset as one Kafka transaction per batch."""
+"""What a worker's lanes have ready, and their source offsets, as one Kafka transaction."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer, TopicPartition  # type: ignore[import-untyped]
-from aiokafka.errors import (  # type: ignore[import-untyped]
-    IllegalOperation,
-    IncompatibleBrokerVersion,
-    KafkaError,
-    UnknownError,
-    UnsupportedVersionError,
-)
 from aiokafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 
 from headrace.schemas.errors import (
     BusUnavailableError,
-    FatalError,
     HeadraceError,
     OwnershipLostError,
     StateError,
@@ -27,132 +22,266 @@ from headrace.schemas.errors import (
 from headrace.schemas.protocols import Output
 from headrace.streams.bus.connection import mapped_errors
 from headrace.streams.bus.errors import explain
-from headrace.streams.transport.publish import SENDING, record_batches
+from headrace.streams.transport.former_owner import FormerOwners
+from headrace.streams.transport.group_offsets import GroupOffsets, Member
+from headrace.streams.transport.publish import record_batches
+from headrace.streams.transport.transactional_producer import (
+    ABORT_S,
+    FAILED,
+    aborted,
+    discard,
+    is_open,
+    open_producer,
+    reason,
+)
 
-TRANSACTION_S = 10.0
-"""After this the bus aborts a transaction that nobody ends: how long a dead worker can hold up
-readers of committed records, where no new owner comes sooner."""
+log = logging.getLogger("headrace.transport")
 
-FILL_S, COMMIT_S, ABORT_S = 8.0, 10.0, 2.0
-"""Filling and aborting together stay below TRANSACTION_S."""
+AHEAD_S, FILL_S, COMMIT_S = 0.5, 7.0, 10.0
+"""Longest that a transaction waits for its records, that it is filled, that its commit is awaited.
+Waiting, filling and aborting together stay below TRANSACTION_S."""
 
-RETRY_MS = 10
-"""Pause before a request is sent again. In every few transactions the bus is not yet done with the
-one before, and aiokafka's own 100 ms would be most of a batch's time."""
-
-FENCE_S = 30.0
-CLOSE_S = 1.0
-
-# How buses without transactions answer a request for a producer id.
-_NO_TRANSACTIONS = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
-
-# An assertion is how aiokafka tells that its transaction is in no state for what was asked.
-_FAILED = (KafkaError, IllegalOperation, OSError, TimeoutError, AssertionError)
+ALONE_S = 2.0
+"""For filling with one partition's share after a transaction of several was aborted: the others
+wait for it meanwhile."""
 
 
-def transactional_id(group: str, topic: str, partition: int) -> str:
-    """The transactional id of one source partition in one stage's group.
+def transactional_id(group: str) -> str:
+    """A transactional id that no other worker of the group has.
 
     Example:
-        >>> transactional_id("press.enrich", "headrace.press.telemetry.v1", 2)
-        'press.enrich.headrace.press.telemetry.v1-2'
+        >>> transactional_id("press.enrich").startswith("press.enrich.")
+        True
     """
-    return f"{group}.{topic}-{partition}"
+    return f"{group}.{uuid4().hex}"
 
 
-class TransactionalOutlet:
-    """Publishes a batch and moves the group's offset over it, both or neither.
+class Membership(Protocol):
+    """This worker's place in its consumer group."""
 
-    Fencing is by the transactional id: whoever calls `fence` last is the only one whose
-    transactions the bus accepts. aiokafka hands over the group's name only, not its generation;
-    so `fence` is called at a takeover and never to mend a producer.
+    @property
+    def member(self) -> Member:
+        """As of now."""
+
+    async def offset_note(self, partition: tuple[str, int]) -> str:
+        """What was noted beside the group's offset when it was last committed; "" is nothing.
+
+        Raises:
+            BusUnavailableError: no answer in time. Retryable.
+        """
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """One lane's part of a transaction.
+
+    Attributes:
+        source: Its source partition.
+        outputs: Records to publish; may be none.
+        upto: The source offset after the batch.
+        member: Our place in the group when the partition was taken over.
+        done: Whether it was committed, or why not.
+    """
+
+    source: TopicPartition
+    outputs: Sequence[Output]
+    upto: int
+    member: Member
+    done: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Tell the lane, unless it does not listen any more."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+class Transactions:
+    """A worker's transactions, one after another; each takes what lanes have ready meanwhile.
+
+    Fencing is by the group's generation: the offsets of a member that the group went on without
+    are refused, and with them its transaction. So its own id is opened at any time without harm
+    to others, and outputs of a lane count only under the generation its takeover saw.
 
     Args:
         options: Keyword arguments of every bus client (`kafka.client_options`).
         group: The stage's consumer group.
-        topic: Source topic.
-        partition: Source partition.
+        name: Our transactional id; the group's offsets carry it as their note.
+        membership: Our place in the group.
 
     Delivery: exactly once, for readers of committed records.
     """
 
-    transactional = True
-
-    def __init__(self, options: Mapping[str, Any], group: str, topic: str, partition: int) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], group: str, name: str, membership: Membership
+    ) -> None:
         self._options = dict(options)
         self._group = group
-        self._source = TopicPartition(topic, partition)
-        self._id = transactional_id(group, topic, partition)
+        self._name = name
+        self._membership = membership
+        self._former = FormerOwners()
         self._producer: AIOKafkaProducer | None = None
+        self._offsets: GroupOffsets | None = None
+        self._opening = asyncio.Lock()
+        self._sources: set[TopicPartition] = set()
+        self._waiting: list[Share] = []
+        self._wake = asyncio.Event()
+        self._working: asyncio.Task[None] | None = None
 
-    async def fence(self) -> None:
-        """Ask the bus for the next epoch of our id; it first ends what an earlier one left open.
+    async def open(self, source: TopicPartition) -> Member:
+        """Get ready to publish for a partition, and end what its former owner left open.
+
+        Returns:
+            Our place in the group; what is published under it is refused once it changes.
 
         Raises:
+            OwnershipLostError: we have no place in the group. Retryable.
             BusUnavailableError: retryable; BusRefusedError: fatal.
         """
-        await self.close()
-        producer = AIOKafkaProducer(
-            **{**self._options, "retry_backoff_ms": RETRY_MS},
-            **SENDING,
-            transactional_id=self._id,
-            transaction_timeout_ms=int(TRANSACTION_S * 1000),
-        )
+        member = self._membership.member
+        if member.generation < 1 or not member.id:
+            raise OwnershipLostError(
+                f"the group goes on without us; {source.topic}[{source.partition}] is not ours"
+            )
+        producer = await self._opened()
+        self._sources.add(source)
+        former = await self._membership.offset_note(source)
+        if former not in ("", self._name):
+            await self._end(producer, former, source)
+        return member
+
+    async def _opened(self) -> AIOKafkaProducer:
+        """Our producer; one that was let go of is opened anew, which ends what it left open."""
+        async with self._opening:
+            if self._producer is None:
+                self._producer = await open_producer(self._options, self._name)
+                self._offsets = GroupOffsets(self._producer, self._group)
+            return self._producer
+
+    async def _end(self, producer: AIOKafkaProducer, former: str, source: TopicPartition) -> None:
+        """End a former owner's transaction if it is still open."""
+        with mapped_errors(f"looking for transactions of {former!r}"):
+            if not await self._former.left_open(producer.client, former, source.partition):
+                return
+        log.info("transactions %r were left open and are ended", former)
+        await discard(await open_producer(self._options, former))
+
+    async def rest(self, source: TopicPartition) -> None:
+        """A partition leaves us; with the last one goes the transaction that was begun ahead."""
+        self._sources.discard(source)
+        if not self._sources and self._working is not None:
+            self._wake.set()
+            await asyncio.wait({self._working}, timeout=ABORT_S)
+
+    async def publish(self, share: Share) -> None:
+        """Return when the share is committed, with whatever else was ready."""
+        self._waiting.append(share)
+        self._wake.set()
+        if self._working is None:
+            self._working = asyncio.create_task(self._work(), name=f"transactions {self._name}")
+        await share.done
+
+    async def _work(self) -> None:
+        """A task boundary: whatever goes wrong is told to those who wait."""
+        shares: list[Share] = []
         try:
-            with mapped_errors(f"opening transactions {self._id!r}"):
-                async with asyncio.timeout(FENCE_S):
-                    await producer.start()
-        except BaseException:
-            await _discard(producer)
-            raise
-        self._producer = producer
+            while await self._more():
+                shares, self._waiting = self._waiting, []
+                if due := self._due(shares):
+                    await self._together(due)
+        except Exception as error:  # noqa: BLE001  # the lanes raise it
+            for share in shares:
+                share.end(error)
+        finally:
+            self._working = None
+            for share in [*shares, *self._waiting]:
+                share.end(OwnershipLostError(f"transactions {self._name!r} have ended"))
+            self._waiting = []
 
-    async def publish(self, outputs: Sequence[Output], upto: int) -> None:
-        """One transaction: `outputs`, and the group's offset of the source partition.
+    def _due(self, shares: Sequence[Share]) -> list[Share]:
+        """Those still waited for, of our present place in the group; the others are lost."""
+        for share in shares:
+            if share.member != self._membership.member:
+                share.end(OwnershipLostError("the group has gone on since; assignment runs again"))
+        return [share for share in shares if not share.done.done()]
 
-        Delivery: exactly once, for readers of committed records.
+    async def _more(self) -> bool:
+        """Whether there is something to do; what was begun ahead does not wait for it for long."""
+        self._wake.clear()
+        if not self._waiting and self._sources:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AHEAD_S):
+                    await self._wake.wait()
+        if not self._waiting:
+            await self._give_back()
+        return bool(self._waiting)
 
-        Args:
-            outputs: Records to publish; may be none.
-            upto: The source offset after the batch.
-
-        Raises:
-            OwnershipLostError: another worker has opened transactions of this id, or the outcome
-                is not known: take the partition over again. Retryable.
-            BusUnavailableError: it was aborted, and may be done again. Retryable.
-            BusRefusedError, TopicError: aborted as far as possible. Fatal.
-        """
+    async def _give_back(self) -> None:
+        """Abort what was begun ahead."""
         producer = self._producer
-        if producer is None:
-            raise OwnershipLostError(f"transactions {self._id!r} are not open; take over again")
-        tried = f"transaction of {self._source.topic}[{self._source.partition}] up to {upto}"
+        if producer is not None and is_open(producer) and not await aborted(producer):
+            await self._let_go()
+
+    async def _together(self, shares: Sequence[Share], fill_s: float = FILL_S) -> None:
+        """One transaction; where it was aborted, one for each share, as one may be the reason."""
+        failed: HeadraceError | None = None
         try:
-            async with asyncio.timeout(FILL_S):
-                await self._fill(producer, outputs, upto)
-        except _FAILED as error:
+            await self._transaction(shares, fill_s)
+        except HeadraceError as error:
+            failed = error
+        if isinstance(failed, BusUnavailableError) and len(shares) > 1 and await self._answers():
+            for share in shares:
+                await self._together([share], ALONE_S)
+            return
+        for share in shares:
+            share.end(failed)
+
+    async def _answers(self) -> bool:
+        """Whether the bus is there at all: then one share may be to blame, and not the bus."""
+        try:
+            await self._opened()
+        except HeadraceError:
+            return False
+        return True
+
+    async def _transaction(self, shares: Sequence[Share], fill_s: float) -> None:
+        producer = await self._opened()
+        named = ", ".join(f"{s.source.topic}[{s.source.partition}]@{s.upto}" for s in shares)
+        tried = f"transaction up to {named}"
+        try:
+            async with asyncio.timeout(fill_s):
+                await self._fill(producer, shares)
+        except FAILED as error:
             raise await self._undone(producer, error, tried) from error
         try:
             async with asyncio.timeout(COMMIT_S):
                 await self._commit(producer)
-        except _FAILED as error:
-            await self.close()
+                await producer.begin_transaction()
+        except FAILED as error:
+            await self._let_go()
             raise OwnershipLostError(
                 f"{tried} was asked to commit, its outcome is not known "
                 f"({type(error).__name__}); assignment runs again and reads it"
             ) from error
 
-    async def _fill(self, producer: AIOKafkaProducer, outputs: Sequence[Output], upto: int) -> None:
-        """Begin, and send everything; the offset travels while the records do."""
-        await producer.begin_transaction()
-        sending = [
-            producer.send_batch(batch, output.topic, partition=output.partition)
-            for output in outputs
-            for batch in record_batches(producer, output)
-        ]
-        offset = {self._source: OffsetAndMetadata(upto, "")}
-        await asyncio.gather(
-            producer.send_offsets_to_transaction(offset, self._group), _acknowledged(sending)
-        )
+    async def _fill(self, producer: AIOKafkaProducer, shares: Sequence[Share]) -> None:
+        """Send everything; the offsets travel while the records do.
+
+        The transaction was begun after the last commit: the bus was told of the group meanwhile,
+        and is done with its markers. It holds no record yet, so nobody waits for it.
+        """
+        if self._offsets is not None:
+            self._offsets.member = shares[-1].member
+        if not is_open(producer):
+            await producer.begin_transaction()
+        offsets = {share.source: OffsetAndMetadata(share.upto, self._name) for share in shares}
+        sending = [_sent(producer, output) for share in shares for output in share.outputs]
+        await _all_of(producer.send_offsets_to_transaction(offsets, self._group), *sending)
 
     async def _commit(self, producer: AIOKafkaProducer) -> None:
         await producer.commit_transaction()
@@ -160,77 +289,56 @@ class TransactionalOutlet:
     async def _undone(
         self, producer: AIOKafkaProducer, error: BaseException, tried: str
     ) -> HeadraceError:
-        """Abort, and the error to raise: a clean abort allows the same call again."""
-        reason = _reason(producer) or error
-        lost = isinstance(reason, AssertionError)
-        ours = OwnershipLostError(f"{tried} was not open") if lost else explain(reason, tried)
-        if isinstance(ours, BusUnavailableError) and await _aborted(producer):
-            return ours
-        await self.close()
-        if isinstance(ours, FatalError) and not isinstance(ours, StateError):
-            return ours
-        return OwnershipLostError(
-            f"{tried} was given up ({type(reason).__name__}); assignment runs again"
-        )
+        """Abort, and the error to raise; nothing was committed, so the same call may come again.
 
-    async def close(self) -> None:
-        """Let go of the connection; an open transaction is left to the next `fence`."""
+        The producer is not used again: a request of this transaction that is still on its way
+        would count for its next one. Opening it anew shuts such requests out.
+        """
+        why = reason(producer) or error
+        await aborted(producer)
+        await self._let_go()
+        if isinstance(why, AssertionError):
+            return OwnershipLostError(f"{tried} was not open; assignment runs again")
+        ours = explain(why, tried)
+        return OwnershipLostError(str(ours)) if isinstance(ours, StateError) else ours
+
+    async def _let_go(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _discard(producer)
+            await discard(producer)
+
+    async def close(self) -> None:
+        """Let go of the connection; an open transaction is left to who opens the id next."""
+        if self._working is not None:
+            self._working.cancel()
+        await self._let_go()
 
 
-async def try_transactions(options: Mapping[str, Any], name: str) -> str | None:
-    """Open transactions of this id and let go of them; why the bus has none, None where it has.
-
-    Raises:
-        BusRefusedError: no right to. Fatal.
-        BusUnavailableError: no answer. Retryable.
-    """
-    outlet = TransactionalOutlet(options, name, "check", 0)
+async def _all_of(*steps: Coroutine[Any, Any, None]) -> None:
+    """Await all; when one fails, none of the others may send anything any more."""
+    tasks = [asyncio.create_task(step) for step in steps]
     try:
-        await outlet.fence()
-    except HeadraceError as error:
-        if isinstance(error.__cause__, _NO_TRANSACTIONS):
-            return type(error.__cause__).__name__
-        raise
+        await asyncio.gather(*tasks)
     finally:
-        await outlet.close()
-    return None
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
-async def _acknowledged(sending: Sequence[Any]) -> None:
-    """Hand batches over in order, and wait for all acknowledgements together."""
-    await asyncio.gather(*[await sent for sent in sending])
+async def _sent(producer: AIOKafkaProducer, output: Output) -> None:
+    """Hand an output's batches over in order, and wait for all acknowledgements together.
+
+    When this is given up, aiokafka still needs the acknowledgements' futures: not to be cancelled.
+    """
+    sending = []
+    for batch in record_batches(producer, output):
+        acknowledged = await producer.send_batch(batch, output.topic, partition=output.partition)
+        acknowledged.add_done_callback(_seen)
+        sending.append(asyncio.shield(acknowledged))
+    await asyncio.gather(*sending)
 
 
-def _reason(producer: AIOKafkaProducer) -> BaseException | None:
-    """What ended the transaction, where aiokafka knows better than the call that noticed it."""
-    ended = producer._txn_manager._transaction_waiter
-    if ended is None or not ended.done() or ended.cancelled():
-        return None
-    found: BaseException | None = ended.exception()
-    return found if found is None or found.__cause__ is None else found.__cause__
-
-
-async def _aborted(producer: AIOKafkaProducer) -> bool:
-    """Whether the transaction is known to be aborted."""
-    try:
-        async with asyncio.timeout(ABORT_S):
-            await producer.abort_transaction()
-    except _FAILED:
-        return False
-    return True
-
-
-async def _discard(producer: AIOKafkaProducer) -> None:
-    """Close a producer in whatever state; one that cannot send any more would wait for ever."""
-    _reason(producer)  # looked at, or the event loop reports it as never seen
-    with suppress(*_FAILED):
-        await asyncio.wait_for(producer.stop(), CLOSE_S)
-        return
-    sender = producer._sender.sender_task
-    if sender is not None:
-        sender.cancel()
-    with suppress(*_FAILED):
-        await asyncio.wait_for(producer.client.close(), CLOSE_S)
+def _seen(acknowledged: asyncio.Future[Any]) -> None:
+    """Take note of its error, or the event loop reports it as never seen."""
+    if not acknowledged.cancelled():
+        acknowledged.exception()

@@ -48,6 +48,9 @@ class MemoryLog:
     async def log_range(self, topic: str, partition: int) -> tuple[int, int]:
         return self.begin, len(self.values)
 
+    def expired(self, topic: str, partition: int) -> int:
+        return self.begin
+
 
 @dataclass
 class MemoryGroup:

@@ -52,6 +52,7 @@ class MemoryOutlet:
         self._check()
         values = [value for output in outputs for value in output.values]
         await self.offsets(upto)
+        await self.commit()
         self.point("in transaction")
         self._check()
         trouble = self.bus.troubles.pop(0) if self.bus.troubles else "none"
@@ -69,6 +70,9 @@ class MemoryOutlet:
     async def offsets(self, upto: int) -> None:
         """The moment at which the source offset joins the transaction."""
         await asyncio.sleep(0)
+
+    async def commit(self) -> None:
+        """The moment at which everything was sent."""
 
     def _check(self) -> None:
         if self._epoch != self.bus.epoch:

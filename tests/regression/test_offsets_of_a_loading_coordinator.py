@@ -72,7 +72,7 @@ async def test_offsets_are_there_right_after_a_brokers_start(tmp_path) -> None:
             await bus.stop()
             bus = await open_bus(settings)
             consumer = AIOKafkaConsumer(
-                **bus.options, group_id="g", enable_auto_commit=False, retry_backoff_ms=10
+                **{**bus.options, "retry_backoff_ms": 10}, group_id="g", enable_auto_commit=False
             )
             await consumer.start()
             consumer.assign([part])

@@ -11,7 +11,6 @@ import copy
 from typing import Any
 
 import numpy as np
-import pytest
 from fakes import delivery_world as world
 from fakes.lane_life import CrashingStore, Handed, make_lane, until
 
@@ -50,7 +49,6 @@ def online_rows(last: dict[bytes, int]) -> OnlineRows:
     return OnlineRows("v", names, at, at, at.astype(np.float64).reshape(-1, 1))
 
 
-@pytest.mark.xfail(strict=True, reason="a rewrite of the checkpoint leaves the online rows behind")
 async def test_rows_without_a_later_event_are_written_again() -> None:
     """`a` came between the replica's last write and its promotion, and never again."""
     store, values = CrashingStore(), [b"a", b"a", b"b"]

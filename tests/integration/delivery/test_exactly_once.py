@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from fakes import delivery_world as world
 from fakes.lane_life import CrashingStore
+from fakes.members import GroupMember
 
 from headrace.schemas.batch import RecordBatch
-from headrace.schemas.errors import FatalError
+from headrace.schemas.errors import FatalError, OwnershipLostError, TopicError
 from headrace.schemas.protocols import Effects
 from headrace.schemas.settings import BusSettings
 from headrace.streams.bus.groups import first_positions
@@ -27,7 +29,8 @@ from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.source import StageSource
 from headrace.streams.transport.stage import StageTransport
-from headrace.streams.transport.transactions import TransactionalOutlet
+from headrace.streams.transport.transactional_outlet import TransactionalOutlet
+from headrace.streams.transport.transactions import Transactions, transactional_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -48,15 +51,19 @@ class Agent(world.FoldAgent):
         return effects
 
 
-class Outlet(TransactionalOutlet):
-    """Dies around the commit."""
+class Mortal(Transactions):
+    """Dies around the commit: nothing of the worker moves any more."""
 
-    point: Callable[[str], None] = staticmethod(lambda name: None)
+    fuse: Fuse | None = None
 
     async def _commit(self, producer: Any) -> None:
-        self.point("before commit")
+        await self._passed("before commit")
         await super()._commit(producer)
-        self.point("after commit")
+        await self._passed("after commit")
+
+    async def _passed(self, name: str) -> None:
+        if self.fuse is not None and self.fuse.burns(name):
+            await asyncio.Event().wait()
 
 
 @dataclass
@@ -67,10 +74,16 @@ class Fuse:
     times: int
     burnt: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __call__(self, name: str) -> None:
+    def burns(self, name: str) -> bool:
+        """Whether this is the moment."""
         self.times -= name == self.name
         if self.times == 0 and name == self.name:
             self.burnt.set()
+            return True
+        return False
+
+    def __call__(self, name: str) -> None:
+        if self.burns(name):
             raise world.Crash(name)
 
 
@@ -92,7 +105,7 @@ class Scene:
             await admin.create_topics([NewTopic(name, 1, 1) for name in (self.source, self.out)])
         finally:
             await admin.close()
-        await first_positions(self.options, self.group, [self.source], "earliest")
+        await self._settled()
         async with AIOKafkaProducer(**self.options, transactional_id=self.source) as producer:
             for turn in range(12):
                 await producer.begin_transaction()
@@ -102,23 +115,30 @@ class Scene:
                     producer.abort_transaction() if turn % 3 == 1 else producer.commit_transaction()
                 )
 
+    async def _settled(self) -> None:
+        """The group begins at the log's start, as soon as every broker knows the new topic."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                try:
+                    await first_positions(self.options, self.group, [self.source], "earliest")
+                except TopicError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return
+
     async def live(self, fuse: Fuse | None) -> None:
         """One worker, until its fuse has burnt or the log is at its end."""
         ended: list[BaseException] = []
-        point = fuse or (lambda name: None)
-
-        def outlet(topic: str, partition: int) -> Outlet:
-            made = Outlet(self.options, self.group, topic, partition)
-            made.point = point
-            return made
-
-        self.store.point = point
+        self.store.point = fuse or (lambda name: None)
+        name = transactional_id(self.group)
         runner = StageRunner(lambda topic, partition: Lane(ports, topic, partition, fail=fail))
         self.transport = transport = StageTransport(
             group=self.group, topics=[self.source], client_options=self.options, embedded=False,
             handler=runner, batch_rows=ROWS, read_committed=True, transactional=True,
-            shutdown_s=0.5,
+            shutdown_s=0.5, note=name,
         )  # fmt: skip
+        transactions = Mortal(self.options, self.group, name, transport)
+        transactions.fuse = fuse
 
         def fail(error: BaseException) -> None:
             ended.append(error)
@@ -128,7 +148,8 @@ class Scene:
         ports = StagePorts(
             agent=Agent(self.out), partitions=1, ttl_s={}, store=self.store, source=source,
             group=source, publisher=world.MemoryTopic(lambda name: None), counters=self.counters,
-            share=DeadLetterShare(1.0, least_events=10), transactions=outlet,
+            share=DeadLetterShare(1.0, least_events=10),
+            transactions=partial(TransactionalOutlet, transactions),
         )  # fmt: skip
         running = asyncio.create_task(transport.run())
         try:
@@ -143,6 +164,7 @@ class Scene:
             else:
                 await transport.stop()
                 await running
+            await transactions.close()  # which commits and aborts nothing
         assert ended == []
 
     async def at_end(self) -> bool:
@@ -214,23 +236,29 @@ async def test_the_offset_moves_with_the_transactions_only(scene: Scene) -> None
 async def test_a_zombie_that_wakes_up_in_its_commit(scene: Scene) -> None:
     """Its transaction is full when the successor takes over; its commit comes to nothing."""
     woken, asleep = asyncio.Event(), asyncio.Event()
-    zombie = Outlet(scene.options, scene.group, scene.source, 0)
+    place, name = GroupMember(scene.options, scene.group, scene.source), transactional_id("zombie")
+    await place.join()
+    transactions = Mortal(scene.options, scene.group, name, place)
+    zombie = TransactionalOutlet(transactions, scene.source, 0)
     await zombie.fence()
-    commit = zombie._commit
+    await place.commit(0, 0, name)
+    commit = transactions._commit
 
     async def late(producer: Any) -> None:
         asleep.set()
         await woken.wait()
         await commit(producer)
 
-    zombie._commit = late  # type: ignore[method-assign]
+    transactions._commit = late  # type: ignore[method-assign]
     outputs = world.FoldAgent().dead(world.records_of([b"a"]), 0, "zombie", world.Fold()).outputs
     outputs[0].topic = scene.out
     publishing = asyncio.create_task(zombie.publish(outputs, 3))
     await asyncio.wait_for(asleep.wait(), DEADLINE_S)
+    await place.leave()
     await scene.live(None)
     woken.set()
-    with pytest.raises(Exception, match="outcome is not known"):
+    with pytest.raises(OwnershipLostError, match="outcome is not known"):
         await publishing
+    await transactions.close()
 
     assert await scene.published() == await scene.expected()

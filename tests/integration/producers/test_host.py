@@ -205,7 +205,7 @@ def test_importing_the_runner_does_not_need_psutil() -> None:
     """Files can be produced where the host extra is not installed."""
     code = (
         "import sys; sys.modules['psutil'] = None\n"
-        "import headrace.streams.producers.produce, headrace.streams.producers.files\n"
+        "import headrace.streams.producers.produce, headrace.streams.producers.replay\n"
         "import headrace.streams.producers.disturb"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

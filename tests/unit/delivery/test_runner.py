@@ -157,3 +157,27 @@ async def test_a_changed_partition_count_is_fatal(stray: int) -> None:
             await asyncio.sleep(0)
 
     assert "partitions" in str(scene.failures[0])
+
+
+async def test_only_a_gap_that_retention_made_is_asked_about() -> None:
+    """Behind every transaction is a marker: a look at the log's start for each is a round trip."""
+    scene = Scene([b"a"] * 9)
+    asked = []
+    ask = scene.log.log_range
+
+    async def counted(topic: str, partition: int) -> tuple[int, int]:
+        asked.append(scene.log.begin)
+        return await ask(topic, partition)
+
+    scene.log.log_range = counted  # type: ignore[method-assign]
+    await scene.runner.assigned(TP)
+    for start in (0, 2, 4):
+        await scene.feed(start, start + 1)
+    of_markers = len(asked)
+    scene.log.begin = 7
+    await scene.feed(7, 8)
+    await scene.runner.revoked(TP)
+
+    assert of_markers <= 2, "the takeover's, and that of the first gap"
+    assert len(asked) == of_markers + 1
+    assert scene.counters.expired == 2

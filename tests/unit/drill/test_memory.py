@@ -50,6 +50,17 @@ def test_surges_are_no_growth() -> None:
     assert found.facts()["most_mb"] > 200
 
 
+def test_one_step_in_the_first_half_is_no_growth() -> None:
+    """As the backlog of a long outage leaves it; the same step in the second half is told."""
+    early, late = Memory("serve"), Memory("serve")
+    for second in range(480):
+        early.add(second, 118.0 if second < 200 else 152.0)
+        late.add(second, 118.0 if second < 360 else 152.0)
+
+    assert early.breach() is None
+    assert late.breach() is not None
+
+
 def test_a_short_life_tells_nothing() -> None:
     """However steep."""
     assert life("serve", 5, 50.0).breach() is None
