@@ -18,16 +18,17 @@ def pack(values: I64) -> bytes:
         >>> pack(np.array([1, 300])).hex()
         '01ac02'
     """
-    if not len(values):
-        return b""
-    width = max(1, (int(values.max()).bit_length() + 6) // 7)
-    digits = (values[:, None] >> (7 * np.arange(width))) & 127
-    later = values[:, None] >= np.left_shift(1, 7 * np.arange(1, width), dtype=np.int64)
-    sizes = 1 + later.sum(1)
-    place = np.arange(width)
-    digits[place < sizes[:, None] - 1] |= 128
-    packed: bytes = digits[place < sizes[:, None]].astype(np.uint8).tobytes()
-    return packed
+    sizes, largest = np.ones(len(values), np.int64), int(values.max(initial=0))
+    for bits in range(7, largest.bit_length(), 7):
+        sizes += values >= 1 << bits
+    ends = np.cumsum(sizes)
+    at, packed = ends - sizes, np.empty(int(sizes.sum()), np.uint8)
+    # Most numbers have one digit: each round is for those that have another.
+    while len(values):
+        more = values > 127
+        packed[at] = (values & 127) | (more.view(np.uint8) << 7)
+        values, at = values[more] >> 7, at[more] + 1
+    return packed.tobytes()
 
 
 def unpack(value: bytes) -> I64:
