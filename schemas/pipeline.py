@@ -13,6 +13,7 @@ from msgspec import Meta
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Devices, Input, Name
 from headrace.schemas.strict import convert, nearest
+from headrace.schemas.summary import MAX_FREQUENT
 from headrace.schemas.views import Column, View, expand
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -98,6 +99,11 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         top: How many of the most anomalous devices are named; always 0 where the entity key is
             personal.
         min_group: A group of fewer devices is suppressed: only its count of rows is released.
+        quantiles: Whether a sketch of the score's and the metrics' quantiles is added.
+        distinct: Whether a sketch is added that counts devices over sites that share some; never
+            where the entity key is personal.
+        frequent: Counters of a sketch of the devices that are anomalous most often, 0 for none;
+            always 0 where the entity key is personal.
         idle_s: A partition without events for this long, by the broker's time, has its windows
             released as if event time had gone on; longer than devices are silent in good order.
     """
@@ -107,6 +113,9 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     metrics: tuple[Name, ...] = ()
     top: Annotated[int, Meta(ge=0, le=100)] = 5
     min_group: Count = 1
+    quantiles: bool = False
+    distinct: bool = False
+    frequent: Annotated[int, Meta(ge=0, le=MAX_FREQUENT)] = 0
     idle_s: Seconds = 60.0
 
 

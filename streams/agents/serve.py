@@ -287,9 +287,10 @@ def _part(scores: Scores, start: int, stop: int) -> Scores:
 def _layout(pipeline: Pipeline) -> str:
     """Digest of what the state's content hangs on; another one begins with an empty state."""
     summary = pipeline.summary
-    facts = orjson.dumps(
-        [_FORMAT, summary.window_s, summary.group_by, summary.metrics], option=orjson.OPT_SORT_KEYS
-    )
+    kept = [_FORMAT, summary.window_s, summary.group_by, summary.metrics]
+    if summary.quantiles:
+        kept.append("quantiles")
+    facts = orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(facts, digest_size=8).hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -21,6 +22,9 @@ from headrace.schemas.summary import Moments, SummaryRecord, TopDevice
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.moments import Running
 from headrace.streams.agents.windows import Cell, CellKey, Reach, Windows, WindowsDelta
+from headrace.streams.upstream.distinct import distinct_of, read_distinct
+from headrace.streams.upstream.frequent import frequent_of, read_frequent
+from headrace.streams.upstream.quantiles import Bins, read_quantiles
 
 log = logging.getLogger("headrace.summarize")
 
@@ -91,7 +95,11 @@ class Summarizer:
         self._lateness_ms = round(pipeline.input.allowed_lateness_s * 1000)
         self._follows = pipeline.input.follows_broker
         self._idle_ms = round(pipeline.summary.idle_s * 1000)
-        self._top = 0 if pipeline.input.entity_personal else pipeline.summary.top
+        named = not pipeline.input.entity_personal
+        self._top = pipeline.summary.top if named else 0
+        # From a hash one can tell whether a known name is among few: as personal as the names.
+        self._distinct = pipeline.summary.distinct and named
+        self._frequent = pipeline.summary.frequent if named else 0
         self._listed = {
             name: {*spec.values, spec.default} for name, spec in pipeline.input.attributes.items()
         }
@@ -183,15 +191,32 @@ class Summarizer:
         known = [delta.windows.cells.get(key) for key in keys]
         quantities = [score, *rows.metrics[keep].T[: len(self.metrics)]]
         running = _folded(known, place, quantities)
+        bins = self._binned(known, place, quantities)
         counts = np.bincount(place, minlength=len(keys)).tolist()
         anomalies = np.bincount(place[high], minlength=len(keys)).tolist()
         for c, (key, cell) in enumerate(zip(keys, known, strict=True)):
             old = cell or Cell(0, 0, {}, Running.empty(0))
             models = old.models | {rows.model: old.models.get(rows.model, 0) + counts[c]}
             delta.cells[key] = Cell(
-                old.rows + counts[c], old.anomalies + anomalies[c], models, running[c]
+                old.rows + counts[c],
+                old.anomalies + anomalies[c],
+                models,
+                running[c],
+                bins=bins[c],
             )
         _see(delta, keys, place, entities, rows.entities.names, score, high)
+
+    def _binned(
+        self, known: list[Cell | None], place: NDArray[np.intp], quantities: list[F64]
+    ) -> list[Bins]:
+        """The cells' bins, with each quantity's values folded in, for all of them at once."""
+        if not self._summary.quantiles:
+            return [Bins.empty(0)] * len(known)
+        empty = Bins.empty(1 + len(self.metrics))
+        carried = Bins.stacked([empty if cell is None else cell.bins for cell in known])
+        width = len(empty.levels)
+        places = place[:, None] * width + np.arange(len(quantities))
+        return carried.folded(places.ravel(), np.stack(quantities, axis=1).ravel()).split(width)
 
     def _released(self, delta: WindowsDelta, partition: int) -> list[Output]:
         over = delta.reach.watermark - self._lateness_ms - self._window_ms
@@ -207,7 +232,7 @@ class Summarizer:
         start, group = key
         suppressed = len(cell.devices) < self._summary.min_group
         score, *metrics = cell.running.moments()
-        return SummaryRecord(
+        record = SummaryRecord(
             pipeline=self._name,
             pipeline_digest=self._digest,
             window_start_ms=start,
@@ -223,6 +248,21 @@ class Summarizer:
             top=() if suppressed else _top(cell, self._top),
             models={} if suppressed else cell.models,
         )
+        return record if suppressed else self._sketched(record, cell)
+
+    def _sketched(self, record: SummaryRecord, cell: Cell) -> SummaryRecord:
+        """The record and the sketches that are asked for."""
+        score, *metrics = cell.bins.sketches() if self._summary.quantiles else [None]
+        anomalies: Counter[str] = Counter()
+        for name, (_, rows) in cell.devices.items():
+            anomalies[name[:_LABEL]] += rows
+        return msgspec.structs.replace(
+            record,
+            score_quantiles=score,
+            quantiles=dict(zip(self.metrics, metrics, strict=False)),
+            distinct=distinct_of(cell.devices) if self._distinct else None,
+            frequent=frequent_of(anomalies, counters=self._frequent) if self._frequent else None,
+        )
 
 
 def encode_summary(record: SummaryRecord) -> bytes:
@@ -233,12 +273,29 @@ def encode_summary(record: SummaryRecord) -> bytes:
     """
     value = msgspec.json.encode(record)
     try:
-        allowed = msgspec.json.decode(value, type=SummaryRecord) == record
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError):
+        read = msgspec.json.decode(value, type=SummaryRecord)
+        check_sketches(read)
+        allowed = read == record
+    except (ValueError, msgspec.DecodeError):
         allowed = False
     if not allowed:
         raise ValueError("a summary holds what its type does not allow; it is not sent")
     return value
+
+
+def check_sketches(record: SummaryRecord) -> None:
+    """Refuse sketches that are not, to the letter, what the sketches' own code writes.
+
+    Raises:
+        ValueError: one is not; bytes that no sketch writes would be room for anything.
+    """
+    scores = [] if record.score_quantiles is None else [record.score_quantiles]
+    for sketch in (*scores, *record.quantiles.values()):
+        read_quantiles(sketch)
+    if record.distinct is not None:
+        read_distinct(record.distinct)
+    if record.frequent is not None:
+        read_frequent(record.frequent)
 
 
 def _ranks(codes: NDArray[np.int64]) -> tuple[I64, NDArray[np.intp]]:

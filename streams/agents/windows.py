@@ -11,9 +11,10 @@ import orjson
 from headrace.enrichers.late import BEGINNING
 from headrace.schemas.protocols import Fields
 from headrace.streams.agents.moments import Running
+from headrace.streams.upstream.quantiles import Bins
 
 _WATERMARK = b"watermark"
-_CELL, _DEVICE = b"window ", b"device "
+_CELL, _BINS, _DEVICE = b"window ", b"bins ", b"device "
 _INT = struct.Struct("<q")
 _COUNTS = struct.Struct("<qq")
 _REACH = struct.Struct("<qqq")
@@ -55,6 +56,7 @@ class Cell:
         models: Model digest to predictions by it.
         running: Moments of the score, then of each metric.
         devices: Every device of it.
+        bins: Bins of the same quantities; of none where quantiles are not asked for.
     """
 
     rows: int
@@ -62,16 +64,17 @@ class Cell:
     models: dict[str, int]
     running: Running
     devices: dict[str, Seen] = field(default_factory=dict)
+    bins: Bins = field(default_factory=lambda: Bins.empty(0))
 
     def encode(self) -> bytes:
-        """Everything but the devices."""
+        """Everything but the devices and the bins."""
         models = orjson.dumps(self.models)
         counts = _COUNTS.pack(self.rows, self.anomalies)
         return b"".join((counts, _INT.pack(len(models)), models, self.running.encode()))
 
     @classmethod
     def decode(cls, value: bytes) -> Cell:
-        """What `encode` gave, without devices."""
+        """What `encode` gave, without devices and bins."""
         rows, anomalies = _COUNTS.unpack_from(value)
         (size,) = _INT.unpack_from(value, _COUNTS.size)
         at = _COUNTS.size + _INT.size
@@ -97,24 +100,28 @@ class Windows:
             self.reach = Reach(*_REACH.unpack(value))
         elif name.startswith(_CELL):
             start, group = orjson.loads(name[len(_CELL) :])
-            cell = Cell.decode(value)
-            known = self.cells.get((start, group))
-            cell.devices = known.devices if known else {}
+            cell, known = Cell.decode(value), self._begun((start, group))
+            cell.devices, cell.bins = known.devices, known.bins
             self.cells[start, group] = cell
+        elif name.startswith(_BINS):
+            start, group = orjson.loads(name[len(_BINS) :])
+            self._begun((start, group)).bins = Bins.decode(value)
         elif name.startswith(_DEVICE):
             start, group, device = orjson.loads(name[len(_DEVICE) :])
-            if (start, group) not in self.cells:
-                self.cells[start, group] = Cell(0, 0, {}, Running.empty(0))
-            self.cells[start, group].devices[device] = _SEEN.unpack(value)
+            self._begun((start, group)).devices[device] = _SEEN.unpack(value)
         else:
             return False
         return True
+
+    def _begun(self, key: CellKey) -> Cell:
+        """A cell of which some fields are loaded, or none yet."""
+        return self.cells.setdefault(key, Cell(0, 0, {}, Running.empty(0)))
 
     def dump(self) -> Iterator[tuple[bytes, bytes]]:
         """Every field."""
         yield _WATERMARK, self.reach.encode()
         for key, cell in self.cells.items():
-            yield _cell_name(key), cell.encode()
+            yield from _content(key, cell)
             yield from _devices(key, cell.devices)
 
 
@@ -145,7 +152,7 @@ class WindowsDelta:
         closed = set(self.closed)
         for key, cell in self.cells.items():
             if key not in closed:
-                yield _cell_name(key), cell.encode()
+                yield from _content(key, cell)
                 yield from _devices(key, self.devices.get(key, {}))
 
     def dropped(self) -> Iterable[bytes]:
@@ -153,7 +160,7 @@ class WindowsDelta:
         for key in self.closed:
             cell = self.windows.cells.get(key)
             if cell is not None:
-                yield _cell_name(key)
+                yield from (name for name, _ in _content(key, cell))
                 yield from (name for name, _ in _devices(key, cell.devices))
 
     def fold(self) -> None:
@@ -174,11 +181,14 @@ class WindowsDelta:
         if cell is None:
             raise KeyError(key)
         devices = (known.devices if known else {}) | self.devices.get(key, {})
-        return Cell(cell.rows, cell.anomalies, cell.models, cell.running, devices)
+        return Cell(cell.rows, cell.anomalies, cell.models, cell.running, devices, cell.bins)
 
 
-def _cell_name(key: CellKey) -> bytes:
-    return _CELL + orjson.dumps(key)
+def _content(key: CellKey, cell: Cell) -> Iterator[tuple[bytes, bytes]]:
+    name = orjson.dumps(key)
+    yield _CELL + name, cell.encode()
+    if len(cell.bins.levels):
+        yield _BINS + name, cell.bins.encode()
 
 
 def _devices(key: CellKey, devices: dict[str, Seen]) -> Iterator[tuple[bytes, bytes]]:

@@ -33,8 +33,14 @@ def outcome(run):
     return run.values("predictions"), run.values("summaries"), dead, run.store
 
 
+def begun():
+    """A run that keeps every sketch."""
+    sketches = {"quantiles": True, "distinct": True, "frequent": 2}
+    return Run(agent(pipeline(summary=sketches)))
+
+
 async def in_batches(blocks, cuts):
-    run = Run()
+    run = begun()
     for start, stop in cut(len(blocks), cuts):
         await run.batch(*blocks[start:stop], offset=start)
     return outcome(run)
@@ -82,7 +88,7 @@ def test_a_restart_from_any_checkpoint_changes_nothing(seed, of_blocks, restarts
     blocks = [log.slice(a, b) for a, b in cut(ROWS, of_blocks)]
 
     async def restarted():
-        run = Run()
+        run = begun()
         for at, made in enumerate(blocks):
             await run.batch(made, offset=at)
             if at in restarts:

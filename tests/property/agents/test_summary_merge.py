@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from headrace.schemas.block import Labels
 from headrace.schemas.summary import Moments, SummaryRecord
 from headrace.streams.agents.moments import Running
-from headrace.streams.upstream.merge import merge_summaries
+from headrace.streams.upstream.frequent import frequent_of
+from headrace.streams.upstream.merge import merge_sites, merge_summaries
 
 TOP = 5
+SKETCHES = {"quantiles": True, "distinct": True, "frequent": 20}
 RELATIVE = 1e-9
 """Stated error of mean and m2 after any merging, of the largest magnitude."""
 
@@ -93,7 +95,7 @@ def parts_of(seed, partitions, min_group):
     end = block(1, offset=n, event_times_ms=np.array([40_000]))
 
     async def summary(keep, partition):
-        run = Run(agent(pipeline(summary={"min_group": min_group, "top": TOP})))
+        run = Run(agent(pipeline(summary={"min_group": min_group, "top": TOP} | SKETCHES)))
         rows = np.flatnonzero(keep)
         for row in rows.tolist():
             await run.batch(made.slice(row, row + 1))
@@ -115,11 +117,15 @@ def parts_of(seed, partitions, min_group):
 @given(seed=st.integers(0, 1000), partitions=st.integers(1, 4))
 @settings(max_examples=15, deadline=None)
 def test_parts_merge_to_the_whole(seed, partitions):
-    """Counts, extremes, top and model mix exactly; means and m2 within the stated error."""
+    """Counts, extremes, top, model mix and sketches exactly; moments within the stated error."""
     whole, parts = parts_of(seed, partitions, 1)
     merged = merge_summaries(parts, top=TOP)
 
     assert same(merged, msgspec.structs.replace(whole, partition=merged.partition))
+    assert merged.score_quantiles is not None
+    assert set(merged.quantiles) == {"load", "heat"}
+    assert merged.distinct is not None
+    assert merged.frequent is not None
 
 
 @given(seed=st.integers(0, 1000), order=st.permutations(range(4)), suppress=st.sampled_from([1, 4]))
@@ -147,3 +153,38 @@ def test_parts_of_different_windows_do_not_merge():
 
     with pytest.raises(ValueError, match="cannot merge"):
         merge_summaries([first, other], top=TOP)
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=15, deadline=None)
+def test_a_device_at_two_sites_counts_once(seed):
+    """Sites that saw the same devices: counted once, named once, all of its anomalies in a sum."""
+    whole, parts = parts_of(seed, 2, 1)
+    merged = merge_sites([*parts, whole], top=TOP)
+    named = [device.device_id for device in merged.top]
+
+    assert merged.devices == whole.devices
+    assert len(set(named)) == len(named)
+    assert merged.rows == 2 * whole.rows
+    assert merged.distinct == whole.distinct
+    doubled = {d.device_id: 2 * d.count for d in whole.frequent.devices}
+    assert merged.frequent == frequent_of(doubled, counters=20)
+
+
+def test_sites_that_send_no_sketch_are_added():
+    """Nothing is known of what they share."""
+    whole, parts = parts_of(3, 2, 1)
+    bare = [msgspec.structs.replace(part, distinct=None) for part in (whole, *parts)]
+
+    assert merge_sites(bare, top=TOP).devices == 2 * whole.devices
+
+
+def test_a_site_that_is_suppressed_is_in_the_bounds_alone():
+    """It sends no sketch, and its devices are no fewer than it says."""
+    _, (part, *_) = parts_of(3, 2, 1)
+    _, (hidden, *_) = parts_of(3, 1, 100)
+    hidden = msgspec.structs.replace(hidden, pipeline_digest=part.pipeline_digest)
+    merged = merge_sites([part, hidden], top=TOP)
+
+    assert (hidden.suppressed, hidden.distinct) == (True, None)
+    assert merged.devices == max(part.devices, hidden.devices)

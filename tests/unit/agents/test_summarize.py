@@ -11,9 +11,20 @@ from msgspec.structs import replace
 
 from headrace.schemas.block import Labels
 from headrace.schemas.pipeline import Pipeline
-from headrace.schemas.summary import Moments, SummaryRecord, TopDevice
+from headrace.schemas.summary import (
+    DeviceCount,
+    Distinct,
+    Frequent,
+    Moments,
+    Quantiles,
+    SummaryRecord,
+    TopDevice,
+)
 from headrace.schemas.topics import topics_of
 from headrace.streams.agents.summarize import Summarizer, encode_summary
+from headrace.streams.upstream.distinct import distinct_of, estimate
+from headrace.streams.upstream.frequent import frequent_of
+from headrace.streams.upstream.quantiles import Bins, quantile, relative_error
 
 
 def events(times, *, offset=0, devices=None, kinds=None, load=None, partition=1):
@@ -87,6 +98,69 @@ async def test_statistics_are_those_of_the_rows():
         sum(h for h, e in zip(high, devices, strict=True) if e == d) for d in named
     ]
     assert found.models == {"9f2c41d0": 300}
+
+
+SKETCHES = {"quantiles": True, "distinct": True, "frequent": 3}
+
+
+async def test_sketches_are_of_the_rows():
+    """Quantiles, distinct devices and anomaly counts against NumPy over the same rows."""
+    random = np.random.default_rng(7)
+    load = random.normal(size=400) * 3
+    devices = [f"dev-{d}" for d in random.integers(0, 40, 400)]
+    made = events(random.integers(0, 10_000, 400), devices=devices, load=load)
+    run = Run(agent(serve_world.pipeline(summary=SKETCHES)))
+    await run.batch(made)
+    await run.batch(events([20_000], offset=400))
+    found = summaries(run)[0]
+
+    score = (1 / (1 + np.exp(-load))).astype(np.float32).astype(float)
+    for sketch, values in ((found.score_quantiles, score), (found.quantiles["load"], load)):
+        exact = np.quantile(values, [0.05, 0.5, 0.99], method="inverted_cdf")
+        told = [quantile(sketch, share) for share in (0.05, 0.5, 0.99)]
+        assert told == pytest.approx(exact, rel=relative_error(sketch))
+    assert estimate(found.distinct) == pytest.approx(len(set(devices)), rel=0.07)
+    high = dict.fromkeys(devices, 0)
+    for device, value in zip(devices, score, strict=True):
+        high[device] += value >= 0.5
+    assert found.frequent == frequent_of(high, counters=3)
+
+
+async def test_long_names_that_begin_alike_are_counted_together():
+    """A name is cut to 64 characters: the count of that name is of all that begin so."""
+    run = Run(agent(serve_world.pipeline(summary=SKETCHES)))
+    devices = ["x" * 70 + end for end in "aab"]
+    await run.batch(events([1, 2, 3], devices=devices, load=[9, 9, 9]))
+    await run.batch(events([30_000], offset=3))
+
+    assert summaries(run)[0].frequent.devices == (DeviceCount("x" * 64, 3),)
+
+
+async def test_without_asking_there_is_no_sketch():
+    """A record of a pipeline that asks for none has no field of them at all."""
+    run = Run()
+    await run.batch(events([1]))
+    await run.batch(events([30_000], offset=1))
+    (value,) = run.values("summaries")
+
+    assert not any(name in value for name in (b"quantiles", b"distinct", b"frequent"))
+    assert not any(name.startswith(b"bins") for name in run.store)
+
+
+async def test_sketches_of_small_groups_and_of_personal_entities_stay():
+    """A suppressed group sends none; a hash or count by name is as personal as the name."""
+    for parts in (
+        {"summary": SKETCHES | {"min_group": 2}},
+        {"summary": SKETCHES, "input": {"entity_personal": True}},
+    ):
+        run = Run(agent(serve_world.pipeline(**parts)))
+        await run.batch(events([1], devices=["marie"], load=[9]))
+        await run.batch(events([30_000], offset=1))
+        (found,) = summaries(run)
+
+        assert (found.distinct, found.frequent) == (None, None)
+        assert (found.score_quantiles is None) == found.suppressed
+        assert bool(found.quantiles) != found.suppressed
 
 
 async def test_groups_and_windows_are_apart():
@@ -196,6 +270,7 @@ async def test_raw_content_in_every_field_of_a_block_does_not_come_out():
     assert max(len(t.device_id) for s in summaries(run) for t in s.top) == 64
 
 
+QUANTILES = Bins.empty(1).folded(np.zeros(3, np.intp), np.array([0.1, 0.5, 0.9])).sketches()[0]
 GOOD = SummaryRecord(
     pipeline="press",
     pipeline_digest="0123456789abcdef",
@@ -211,6 +286,10 @@ GOOD = SummaryRecord(
     metrics={"load": Moments(3, 0.5, 0.1, 0.1, 0.9)},
     top=(TopDevice("dev-1", 0.9, 1),),
     models={"9f2c41d0": 3},
+    score_quantiles=QUANTILES,
+    quantiles={"load": QUANTILES},
+    distinct=distinct_of(["dev-1", "dev-2"]),
+    frequent=frequent_of({"dev-1": 1}, counters=3),
 )
 SMUGGLED = [
     *((name, RAW) for name in SummaryRecord.__struct_fields__),
@@ -219,6 +298,14 @@ SMUGGLED = [
     *((name, [RAW]) for name in SummaryRecord.__struct_fields__),
     *(("score", replace(GOOD.score, **{f: RAW})) for f in Moments.__struct_fields__),
     *(("top", (replace(GOOD.top[0], **{f: RAW}),)) for f in TopDevice.__struct_fields__),
+    *(("score_quantiles", replace(QUANTILES, **{f: RAW})) for f in Quantiles.__struct_fields__),
+    *(("frequent", replace(GOOD.frequent, **{f: RAW})) for f in Frequent.__struct_fields__),
+    ("frequent", replace(GOOD.frequent, devices=(DeviceCount(RAW, 1),))),
+    ("score_quantiles", replace(QUANTILES, bins=RAW.encode())),
+    ("quantiles", {"load": replace(QUANTILES, bins=RAW.encode())}),
+    ("quantiles", {RAW: QUANTILES}),
+    ("distinct", Distinct(RAW)),
+    ("distinct", Distinct(RAW.encode())),
     ("metrics", {RAW: GOOD.score}),
     ("metrics", {"load": {"raw": RAW}}),
     ("metrics", {"Not A Name": GOOD.score}),
