@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import logging
+import secrets
 import subprocess
 import time
 from contextlib import AsyncExitStack
@@ -41,6 +42,7 @@ LATENCY_RUNS = (
     ("headrace", "embedded"),
 )
 STARTS = ("embedded", "kafka")
+STAGE_EVENTS = 600_000
 
 
 async def main() -> None:
@@ -82,6 +84,8 @@ async def measure(part: str, args: argparse.Namespace, report: dict[str, Any]) -
         return
     # Dimensions may be measured one at a time; whatever else was measured is replaced.
     report[part] = report.get(part, {}) | found if part == "scaling" else found
+    if part == "sides":
+        report["measured"][part]["seed"] = args.seed
     report["measured"][part]["minutes"] = round((time.monotonic() - began) / 60, 1)
 
 
@@ -101,8 +105,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="*", default=list(USUAL), choices=PARTS,
                         help="what to measure; nothing: write page and plots anew")  # fmt: skip
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
-    parser.add_argument("--events", type=int, default=600_000)
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side; slow ones 2")
+    parser.add_argument(
+        "--events",
+        type=int,
+        default=1 << 40,
+        help="cuts every log to so many; default: ten seconds of work of each side",
+    )
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 16),
+                        help="of the order of the sides; the report keeps it")  # fmt: skip
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000])
     parser.add_argument("--seconds", type=float, default=6.0, help="at each rate")
     parser.add_argument("--latency-rounds", type=int, default=2, help="runs of each side there")
@@ -120,7 +131,9 @@ async def run_sides(args: argparse.Namespace) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
         url = await stack.enter_async_context(store(args.store))
-        return await throughput(bus, url, args.sides, rounds=args.rounds, count=args.events)
+        return await throughput(
+            bus, url, args.sides, rounds=args.rounds, most=args.events, seed=args.seed
+        )
 
 
 async def run_stages(args: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -128,7 +141,7 @@ async def run_stages(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
         url = await stack.enter_async_context(store(args.store))
-        return await stage_cost(bus, url, events=args.events, rounds=args.rounds)
+        return await stage_cost(bus, url, events=min(args.events, STAGE_EVENTS), rounds=args.rounds)
 
 
 async def run_latency(args: argparse.Namespace) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _NOT_GIVEN = {
     "ask whether the bus refused a prediction, and leaves its partition to the key's hash",
     "quix": f"{_NOT_USED}; the store is up to 5 s behind; the key's hash chooses the partition; "
     "its check that the bus is still there is off, which is faster",
-    "quix_sink": f"{_NOT_USED}; a prediction waits for the checkpoint, here up to 1 s; it is "
+    "quix_sink": f"{_NOT_USED}; a prediction waits for the checkpoint, here up to 0.2 s; it is "
     "written by a producer beside the framework's own; the same check is off",
     "faust_take": f"{_NOT_USED}; an exception loses the whole batch it was in",
     "faust": f"{_NOT_USED}; an exception loses the event",

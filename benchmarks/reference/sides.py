@@ -28,7 +28,7 @@ class Running:
 
     Attributes:
         output: Topic of its predictions.
-        first: Topic whose first record says that it has begun.
+        first: Topic whose first record says that it has begun to work.
         partitions: Of these topics.
         transactions: Whether these topics hold the markers of transactions, too.
         processes: What was started; CPU time counts these and their descendants.
@@ -86,7 +86,12 @@ class Side:
         env: Name of its environment in `envs`.
         script: Its file among the contenders; empty for Headrace, which is `headrace up`.
         processes: How many.
-        most: It reads no more than this many events, from the front of the log: some seven seconds.
+        events: Length of its log: 8 to 10 s of work at the rate it was seen at on two cores, and a
+            multiple of its batches times its processes. Sides of one length share one log, and a
+            shorter log is the front of a longer one.
+        rounds: Most runs of it; the slow sides differ less from run to run.
+        names_partition: Whether it says which partition a prediction goes to, or leaves that to
+            the hash of the key.
         mode: Headrace's delivery mode.
     """
 
@@ -94,7 +99,9 @@ class Side:
     env: str = OWN
     script: str = ""
     processes: int = 1
-    most: int = 1 << 40
+    events: int = 1_800_000
+    rounds: int = 9
+    names_partition: bool = True
     mode: str = "at-least-once"
 
     def topics(self, run: str) -> list[str]:
@@ -187,20 +194,28 @@ def _bytewax(side: Side, folder: Path, number: int, ports: Sequence[int]) -> lis
 
 
 ONE_PROCESS: dict[str, Side] = {
-    "handwritten": Side("hand-written aiokafka loop", script="handwritten.py"),
-    "bytewax": Side("Bytewax, hand-batched", "bytewax", "bytewax_batched.py"),
-    "quix_sink": Side("Quix Streams, batched in its sink", "quix", "quix_sink.py", most=300_000),
-    "quix": Side("Quix Streams, one event at a time", "quix", "quix_each.py", most=120_000),
-    "faust_take": Side("Faust, `take(1000)`", "faust", "faust_take.py", most=40_000),
-    "faust": Side("Faust, one event at a time", "faust", "faust_each.py", most=12_000),
-}
+    "handwritten": Side("hand-written aiokafka loop", script="handwritten.py", events=600_000),
+    "bytewax": Side(
+        "Bytewax, hand-batched", "bytewax", "bytewax_batched.py", events=360_000,
+        names_partition=False,
+    ),
+    "quix_sink": Side(
+        "Quix Streams, batched in its sink", "quix", "quix_sink.py", events=360_000
+    ),
+    "quix": Side(
+        "Quix Streams, one event at a time", "quix", "quix_each.py", events=120_000, rounds=2,
+        names_partition=False,
+    ),
+    "faust_take": Side("Faust, `take(1000)`", "faust", "faust_take.py", events=60_000, rounds=2),
+    "faust": Side("Faust, one event at a time", "faust", "faust_each.py", events=15_000, rounds=2),
+}  # fmt: skip
 
 SIDES: dict[str, Side] = {
     "headrace": Side("Headrace, `headrace up`", processes=3),
     "headrace_once": Side("Headrace, exactly-once", processes=3, mode=EXACTLY_ONCE),
     **ONE_PROCESS,
     **{
-        f"{name}{TWO}": replace(side, processes=2, most=2 * side.most)
+        f"{name}{TWO}": replace(side, processes=2, events=2 * side.events)
         for name, side in ONE_PROCESS.items()
     },
 }

@@ -1,16 +1,16 @@
 """How many events per second each side gets through, and for how much CPU.
 
-Every side reads a log that is already there, on the same bus and store, one after the other, in
-rounds of changing order, on a broker that is warm. A side's time runs from the first record seen in
-any topic it writes to its last prediction: neither its start nor the group's join counts, nor what
-it had predicted by then. Its CPU is that of its own processes in that span; that of the bus and the
-store, where they were started here, is a figure of its own.
+Every side reads a log that is already there, on the same bus and store, one after the other, in an
+order that is drawn anew for each round, on a broker that is warm. How a side is timed is told in
+`watching`, how long its log is in `sides`. Its CPU is that of its own processes in that time; that
+of the bus and the store, where they were started here, is a figure of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ WARM_EVENTS = 200_000
 WARMING = ("handwritten", "headrace")
 SETTLE_S = 1.0
 """Pause before each side, after what is still to be written to disk."""
-FIGURES = ("events_per_s", "us_cpu_per_event", "rss_mb")
+FIGURES = ("events_per_s", "us_cpu_per_event", "rss_mb", "window_s")
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Runs:
 
 
 async def throughput(
-    bus: str, store: str, names: Sequence[str], *, rounds: int, count: int
+    bus: str, store: str, names: Sequence[str], *, rounds: int, most: int, seed: int
 ) -> dict[str, Any]:
     """Run every side `rounds` times; its medians, and why a run of it failed.
 
@@ -57,19 +57,20 @@ async def throughput(
         bus: host:port.
         store: URL.
         names: Sides.
-        rounds: Runs of each.
-        count: Events of the log; a side may read no more than its front.
+        rounds: Runs of each; a slow side has fewer.
+        most: Events of the longest log; each side's is as long as the side says, but no longer.
+        seed: Of the order of the sides in each round.
     """
-    runs = {name: Runs(min(count, SIDES[name].most)) for name in names}
+    runs = {name: Runs(min(most, SIDES[name].events)) for name in names}
     lengths = sorted({side.count for side in runs.values()})
     telemetry = {n: f"bench-telemetry-{os.getpid()}-{n}" for n in lengths}
     for n, topic in telemetry.items():
         size = await fill(bus, topic, n, repeats=True)
         print(f"log: {n} events of {size:.0f} bytes")
-    await warm(bus, store, min(count, WARM_EVENTS))
+    await warm(bus, store, min(most, WARM_EVENTS))
     wrote: dict[str, Predictions] = {}
     for number in range(rounds):
-        for name in in_turn(names, number):
+        for name in in_turn(names, number, seed):
             n, run = runs[name].count, run_of(name, number)
             try:
                 result, found = await run_side(bus, store, telemetry[n], name, run, n)
@@ -87,14 +88,14 @@ async def throughput(
     return {name: summary(name, side) for name, side in runs.items()}
 
 
-def in_turn(names: Sequence[str], number: int) -> list[str]:
-    """The sides of a round: each round another is the first.
+def in_turn(names: Sequence[str], number: int, seed: int) -> list[str]:
+    """The sides that have such a round, in an order that the seed and the round's number decide.
 
-    >>> in_turn(["a", "b", "c"], 1)
-    ['b', 'c', 'a']
+    >>> sorted(in_turn(["headrace", "quix", "faust"], 1, 7)), in_turn(["headrace", "quix"], 2, 7)
+    (['faust', 'headrace', 'quix'], ['headrace'])
     """
-    first = number % len(names)
-    return [*names[first:], *names[:first]]
+    due = [name for name in names if number < SIDES[name].rounds]
+    return random.Random(f"{seed} {number}").sample(due, len(due))
 
 
 async def warm(bus: str, store: str, count: int) -> None:

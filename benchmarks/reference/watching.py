@@ -1,4 +1,11 @@
-"""A running side, watched from its first record to its last prediction."""
+"""A running side, watched from its first prediction to its last.
+
+Every side is timed alike: from the first look that finds a fifth of the predictions to the first
+that finds 95 % of them, by what these looks found. So neither the start, nor the first batch, nor
+the wait for a last batch that does not fill counts, however large the batches of a side are. CPU is
+counted from the first record in any topic of the side, for a first stage may run far ahead of the
+predictions, and what it has spent by then would be left out.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from processes import command_line, usage
@@ -21,6 +28,8 @@ WEIGH_S = 0.5
 QUIET_S = 3.0
 """A log of transactions that has not changed for so long has ended: their markers take offsets, so
 records cannot be told from them by counting."""
+SINCE, UNTIL = 0.20, 0.95
+"""Shares of the predictions between which a side is timed."""
 STEADY_SHARE = 0.3
 """Of the events must be left when every partition has begun, to speak of a steady rate."""
 
@@ -46,42 +55,86 @@ class Moment:
     services_cpu_s: float = 0.0
 
 
+@dataclass
+class Span:
+    """The moments of one run, each the first look that found so much.
+
+    Attributes:
+        count: Predictions that must come.
+        done: Those that the last look with news found.
+        began: The first record of its first stage; CPU counts from here.
+        first: The first prediction.
+        since: `SINCE` of them, where the measured time begins.
+        every: Every partition had one.
+        until: `UNTIL` of them, where the measured time ends.
+        ended_s: When the last change was seen with all of them there, by the monotonic clock.
+    """
+
+    count: int
+    done: int = 0
+    began: Moment | None = None
+    first: Moment | None = None
+    since: Moment | None = None
+    every: Moment | None = None
+    until: Moment | None = None
+    ended_s: float | None = None
+
+    def look(self, found: Sequence[int], at_s: float, roots: Sequence[int]) -> None:
+        """Note what a look found: where each partition ended, at which moment."""
+        done = sum(found)
+        reached = {
+            "first": done > 0,
+            "since": done >= SINCE * self.count,
+            "every": all(found),
+            "until": done >= UNTIL * self.count,
+        }
+        fresh = [name for name, yes in reached.items() if yes and getattr(self, name) is None]
+        if fresh:
+            moment = _moment(min(done, self.count), roots, at_s)
+            for name in fresh:
+                setattr(self, name, moment)
+        if done > self.done and done >= self.count:
+            self.ended_s = at_s
+        self.done = done
+
+    def over(self, at_s: float, quiet_s: float) -> bool:
+        """Whether all predictions are there, every partition has some, and for so long no more."""
+        if self.ended_s is None or self.every is None or self.began is None:
+            return False
+        return at_s - self.ended_s >= quiet_s
+
+
 async def watch(bus: str, running: Running, count: int) -> Result:
-    """Time from the side's first record to its last prediction, and its CPU meanwhile.
+    """Time and CPU of a side while it wrote the middle of its predictions: `SINCE` to `UNTIL`.
 
     Raises:
         SystemExit: the predictions did not come, or a process of the side ended.
     """
     roots = [process.pid for process in running.processes]
-    began = every = ended = None
-    done, weighed = 0, 0.0
+    span = Span(count)
+    weighed = 0.0
     peaks: dict[int, float] = {}
     async with ends_of(bus, running) as ends:
         async for now in looks(running):
-            if began is None and any(await ends(running.first)):
-                began = _moment(sum(await ends(running.output)), roots)
+            if span.began is None and any(await ends(running.first)):
+                span.began = _moment(sum(await ends(running.output)), roots, now)
             found = await ends(running.output)
-            if every is None and all(found):
-                every = _moment(sum(found), roots, now)
             if now - weighed > WEIGH_S:
                 weighed = now
                 _raise_peaks(peaks, roots)
-            if sum(found) > done and (done := sum(found)) >= count:
-                ended = _moment(count, roots, now)
-            if ended is None or (running.transactions and now - ended.at_s < QUIET_S):
-                continue
-            if began is not None and every is not None:
+            span.look(found, now, roots)
+            if span.over(now, QUIET_S if running.transactions else 0.0):
                 _raise_peaks(peaks, roots)
-                return figures(began, every, ended, peaks)
+                return figures(span, peaks)
     why = "one of its processes ended" if running.ended() else f"after {PATIENCE_S:g} s"
-    raise SystemExit(f"{done} of {count} predictions, {why}")
+    raise SystemExit(f"{span.done} of {count} predictions, {why}")
 
 
 @asynccontextmanager
 async def ends_of(bus: str, running: Running) -> AsyncIterator[Ends]:
     """A way to ask where the topics of a side end, once they are there."""
     await wait_for(bus, running.output, running.first)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bus)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus, isolation_level="read_committed")
     await consumer.start()
 
     async def ends(topic: str) -> list[int]:
@@ -108,35 +161,49 @@ def _raise_peaks(peaks: dict[int, float], roots: Sequence[int]) -> None:
         peaks[pid] = max(mb, peaks.get(pid, 0.0))
 
 
-def _moment(done: int, roots: Sequence[int], at_s: float | None = None) -> Moment:
-    """Now, or at the moment that is given, with the CPU time used until now."""
-    at_s = time.monotonic() if at_s is None else at_s
+def _moment(done: int, roots: Sequence[int], at_s: float) -> Moment:
+    """A look's moment, with the CPU time used until now."""
     return Moment(done, at_s, usage(roots).cpu_s, usage(started()).cpu_s)
 
 
-def figures(began: Moment, every: Moment, ended: Moment, peaks: dict[int, float]) -> Result:
+def figures(span: Span, peaks: dict[int, float]) -> Result:
     """One run as figures.
 
     Args:
-        began: Its first record was there; predictions that were out by then do not count.
-        every: Every partition had a prediction.
-        ended: All were there.
+        span: A run that is over.
         peaks: Most resident memory of each process, MiB, by its id.
 
     Returns:
-        With ``steady``, the same figures from `every` on; None where too little was left by then.
+        With ``window_s`` the seconds that the rate is of, and with ``steady`` the rate from the
+        moment every partition had begun; None where too little was left by then.
+
+    Raises:
+        SystemExit: a single look saw the measured part begin and end, so it has no length.
     """
+    began, first, since, every, until = (
+        cast("Moment", moment)
+        for moment in (span.began, span.first, span.since, span.every, span.until)
+    )
+    if until.done <= since.done:
+        raise SystemExit(
+            f"predictions {since.done} to {until.done} of {span.count} came at one look, "
+            f"every {LOOK_S:g} s; make the log longer"
+        )
     processes: dict[str, float] = {}
     for number, (pid, peak) in enumerate(sorted(peaks.items()), 1):
         name = stage_of(pid) or f"process {number}"
         processes[f"{name} {number}" if name in processes else name] = round(peak, 1)
-    enough = ended.done - every.done >= STEADY_SHARE * ended.done
-    return rates(began, ended) | {
+    enough = until.done - every.done >= STEADY_SHARE * span.count
+    spent_s, counted = until.cpu_s - began.cpu_s, until.done - began.done
+    return {
+        "events_per_s": rate(since, until),
+        "us_cpu_per_event": round(spent_s / counted * 1e6, 2),
+        "window_s": round(until.at_s - since.at_s, 2),
         "rss_mb": round(sum(peaks.values()), 1),
         "processes_mb": processes,
-        "every_partition_s": round(every.at_s - began.at_s, 2),
-        "steady": rates(every, ended) if enough else None,
-        "us_cpu_of_services": per_event(began, ended),
+        "every_partition_s": round(every.at_s - first.at_s, 2),
+        "steady": {"events_per_s": rate(every, until)} if enough else None,
+        "us_cpu_of_services": per_event(began, until),
     }
 
 
@@ -146,18 +213,14 @@ def per_event(since: Moment, until: Moment) -> float | None:
     return round(spent_s / (until.done - since.done) * 1e6, 2) if spent_s else None
 
 
-def rates(since: Moment, until: Moment) -> Result:
-    """Events per second and CPU per event between two moments.
+def rate(since: Moment, until: Moment) -> int:
+    """Events per second between two moments.
 
     Example:
-        >>> rates(Moment(100, 1.0, 0.5), Moment(1100, 3.0, 0.51))
-        {'events_per_s': 500, 'us_cpu_per_event': 10.0}
+        >>> rate(Moment(100, 1.0, 0.5), Moment(1100, 3.0, 0.51))
+        500
     """
-    events = until.done - since.done
-    return {
-        "events_per_s": round(events / (until.at_s - since.at_s)),
-        "us_cpu_per_event": round((until.cpu_s - since.cpu_s) / events * 1e6, 2),
-    }
+    return round((until.done - since.done) / (until.at_s - since.at_s))
 
 
 def stage_of(pid: int) -> str:

@@ -11,10 +11,11 @@ async def predict(stream):
     async for event in stream.events():
         at = event.message
         source = f"{at.topic}[{at.partition}]@{at.offset}"
-        out, newest, _ = job.predict([event.value], [source], [int(at.timestamp * 1000)])
-        if out:
-            await database.mset(newest)
-            await predictions.send(key=event.key, value=out[0], partition=at.partition)
+        found = job.predict_one(event.value, source, int(at.timestamp * 1000))
+        if found is not None:
+            prediction, key, row = found
+            await database.set(key, row)
+            await predictions.send(key=event.key, value=prediction, partition=at.partition)
 
 
 if __name__ == "__main__":

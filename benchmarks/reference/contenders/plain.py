@@ -1,9 +1,10 @@
 """The reference job in plain Python, as every side but Headrace does it.
 
 One implementation, so that no side loses by how its job is written: only by how its framework hands
-over events. A side that has one event at a time calls it with lists of one. State is kept in the
-process, the fastest place there is. The bytes are those that Headrace writes, but for the id (here
-the event's own, filled up to the same length) and the time of serving.
+over events: a side with batches calls `predict`, a side with one event at a time `predict_one`,
+which is the same without lists, columns and dictionaries. State is kept in the process, the fastest
+place there is. The bytes are those that Headrace writes, but for the id (here the event's own,
+filled up to the same length) and the time of serving.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 import orjson
-from records import ENCODE, Event, Model, Prediction, Times, read
+from records import ENCODE, Event, Model, Prediction, Times, read, read_one
 
 ALPHA = 0.05
 REMEMBERED = 200_000
@@ -31,6 +32,8 @@ SECOND = len("2026-11-21T10:00:00")
 MILLIS = slice(SECOND + 1, SECOND + 4)
 ID_DIGITS = 32
 NO_FLAGS: list[str] = []
+STORE_KEY = "bench:"
+HALF, ONE = np.float32(0.5), np.float32(1)
 
 TOLD = ("BUS", "STORE", "TELEMETRY", "OUTPUT", "MODEL")
 GC_THRESHOLDS = (100_000, 50, 100)
@@ -64,6 +67,8 @@ class Job:
         self.session = onnxruntime.InferenceSession(model, options)
         self.digest = blake2b(Path(model).read_bytes(), digest_size=16).hexdigest()[:8]
         self.model = Model("reference", 1, self.digest)
+        self.row = np.empty((1, 8), np.float32)
+        self.feed = {"x": self.row}
         self.ewma: dict[str, list[float]] = {}
         self.seen: OrderedDict[str, None] = OrderedDict()
         self.seconds: dict[str, int] = {}
@@ -90,33 +95,67 @@ class Job:
             events, sources, ingested_ms = (
                 [column[n] for n in kept] for column in (events, sources, ingested_ms)
             )
-        newest = {event.device_id: row for event, row in zip(events, rows, strict=True)}
+        newest = {event.device_id: n for n, event in enumerate(events)}
         return (
             self._predictions(events, rows, sources, ingested_ms),
-            {f"bench:{device}": row.tobytes() for device, row in newest.items()},
+            {f"{STORE_KEY}{device}": rows[n].tobytes() for device, n in newest.items()},
             kept,
         )
+
+    def predict_one(
+        self, value: bytes, source: str, ingest_ms: int
+    ) -> tuple[bytes, str, bytes] | None:
+        """One record to its prediction, the bytes that `predict` writes.
+
+        Args:
+            value: Of the record, JSON.
+            source: ``topic[partition]@offset`` of it.
+            ingest_ms: Its broker timestamp, ms.
+
+        Returns:
+            Prediction bytes, and key and row for the store; None of an event that is not valid or
+            was seen before.
+        """
+        event = read_one(value)
+        if event is None or event.id in self.seen:
+            return None
+        self.seen[event.id] = None
+        if len(self.seen) > REMEMBERED:
+            self.seen.popitem(last=False)
+        self.row[0] = self._row(event)
+        score = self.session.run(None, self.feed)[0][0, 0]
+        prediction = self._prediction(
+            event, bool(score >= HALF), _text(score), _text(max(score, ONE - score)), source,
+            ingest_ms, time.time_ns() // 1_000_000,
+        )  # fmt: skip
+        return prediction, STORE_KEY + event.device_id, self.row.tobytes()
+
+    def _row(self, event: Event) -> tuple[float, ...]:
+        """The four metrics and their EWMAs after this event."""
+        metrics = event.metrics
+        v0, v1 = metrics.temperature_c, metrics.vibration_g
+        v2, v3 = metrics.pressure_bar, metrics.current_a
+        state = self.ewma.get(event.device_id)
+        if state is None:
+            self.ewma[event.device_id] = [v0, v1, v2, v3]
+            return v0, v1, v2, v3, v0, v1, v2, v3
+        m0, m1, m2, m3 = state
+        state[0] = m0 = m0 + ALPHA * (v0 - m0)
+        state[1] = m1 = m1 + ALPHA * (v1 - m1)
+        state[2] = m2 = m2 + ALPHA * (v2 - m2)
+        state[3] = m3 = m3 + ALPHA * (v3 - m3)
+        return v0, v1, v2, v3, m0, m1, m2, m3
 
     def _features(self, events: list[Event | None]) -> tuple[list[int], np.ndarray]:
         """Which events are valid and new, and their rows."""
         kept, rows = [], []
-        seen, ewma = self.seen, self.ewma
+        seen, row = self.seen, self._row
         for n, event in enumerate(events):
             if event is None or event.id in seen:
                 continue
             seen[event.id] = None
-            metrics = event.metrics
-            values = [
-                metrics.temperature_c, metrics.vibration_g, metrics.pressure_bar, metrics.current_a
-            ]  # fmt: skip
-            state = ewma.get(event.device_id)
-            if state is None:
-                state = ewma[event.device_id] = values[:]
-            else:
-                for k, v in enumerate(values):
-                    state[k] += ALPHA * (v - state[k])
             kept.append(n)
-            rows.append(values + state)
+            rows.append(row(event))
         while len(seen) > REMEMBERED:
             seen.popitem(last=False)
         return kept, np.array(rows, np.float32).reshape(-1, 8)
@@ -132,19 +171,33 @@ class Job:
         found = np.ascontiguousarray(self.session.run(None, {"x": rows})[0][:, 0])
         sure = np.maximum(found, 1 - found)
         now = time.time_ns() // 1_000_000
-        out = []
-        for event, score, text, confidence, source, ingest_ms in zip(
-            events, found.tolist(), _texts(found), _texts(sure), sources, ingested_ms, strict=True
-        ):
-            device_ms = self._milliseconds(event.time)
-            name, label = event.id, "anomaly" if score >= 0.5 else "normal"
-            prediction = Prediction(
-                name.rjust(ID_DIGITS, "0"), 0, name, event.device_id, event.time, text, label,
-                confidence, "light", NO_FLAGS, ingest_ms - device_ms, self.model, source,
-                Times(device_ms, ingest_ms, now),
-            )  # fmt: skip
-            out.append(ENCODE(prediction))
-        return out
+        write = self._prediction
+        return [
+            write(event, score >= 0.5, text, confidence, source, ingest_ms, now)
+            for event, score, text, confidence, source, ingest_ms in zip(
+                events, found.tolist(), _texts(found), _texts(sure), sources, ingested_ms,
+                strict=True,
+            )
+        ]  # fmt: skip
+
+    def _prediction(
+        self,
+        event: Event,
+        anomaly: bool,
+        score: msgspec.Raw,
+        confidence: msgspec.Raw,
+        source: str,
+        ingest_ms: int,
+        now_ms: int,
+    ) -> bytes:
+        """One JSON prediction."""
+        device_ms, name = self._milliseconds(event.time), event.id
+        prediction = Prediction(
+            name.rjust(ID_DIGITS, "0"), 0, name, event.device_id, event.time, score,
+            "anomaly" if anomaly else "normal", confidence, "light", NO_FLAGS,
+            ingest_ms - device_ms, self.model, source, Times(device_ms, ingest_ms, now_ms),
+        )  # fmt: skip
+        return ENCODE(prediction)
 
     def _milliseconds(self, time_text: str) -> int:
         """Milliseconds since 1970 of RFC 3339 UTC with milliseconds; a second is parsed once."""
@@ -162,3 +215,8 @@ def _texts(column: np.ndarray) -> list[msgspec.Raw]:
     """float32 (N,), contiguous, as JSON: the shortest text of a float32, as Headrace writes it."""
     text = orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)
     return [msgspec.Raw(number) for number in text[1:-1].split(b",")]
+
+
+def _text(number: np.float32) -> msgspec.Raw:
+    """One float32 as JSON, the text that `_texts` gives it."""
+    return msgspec.Raw(orjson.dumps(number, option=orjson.OPT_SERIALIZE_NUMPY))

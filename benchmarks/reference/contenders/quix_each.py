@@ -35,9 +35,9 @@ class FeatureSink(BaseSink):
         """Connect."""
         self._database = Redis.from_url(STORE)
 
-    def note(self, newest: dict[str, bytes]) -> None:
-        """Keep the rows of an event that is being processed."""
-        self._newest.update(newest)
+    def note(self, key: str, row: bytes) -> None:
+        """Keep the row of an event that is being processed."""
+        self._newest[key] = row
 
     def add(self, *_: object, **__: object) -> None:
         """Nothing: the value is the prediction; its row was noted where it was made."""
@@ -55,11 +55,12 @@ features = FeatureSink()
 def predict(value: bytes, key: bytes, timestamp: int, headers: Any) -> bytes | None:
     """One event in; its prediction, or nothing for a repeat."""
     at = message_context()
-    out, newest, _ = job.predict([value], [f"{at.topic}[{at.partition}]@{at.offset}"], [timestamp])
-    if not out:
+    found = job.predict_one(value, f"{at.topic}[{at.partition}]@{at.offset}", timestamp)
+    if found is None:
         return None
-    features.note(newest)
-    return out[0]
+    prediction, entity, row = found
+    features.note(entity, row)
+    return prediction
 
 
 def main() -> None:

@@ -16,7 +16,9 @@ from redis import Redis
 
 BUS, STORE, TELEMETRY, OUTPUT, MODEL = told()
 BATCH = 60_000
-WAIT_S = 1.0
+WAIT_S = 0.2
+"""Most that a prediction waits for its checkpoint."""
+POLL_S = 0.05
 
 
 class PredictingSink(BatchingSink):
@@ -70,6 +72,7 @@ def main() -> None:
         auto_offset_reset="earliest",
         commit_every=BATCH,
         commit_interval=WAIT_S,
+        consumer_poll_timeout=POLL_S,
         producer_extra_config={
             "acks": "all",
             "enable.idempotence": True,

@@ -1,7 +1,8 @@
 """Events as they are read and predictions as they are written, in every side but Headrace's.
 
-The library is Headrace's own, so that no side loses by how it treats JSON. Structs outside the
-garbage collector's sight: they hold no cycles.
+The library that reads is Headrace's own. Headrace writes a batch by filling a template; these sides
+have the library encode a struct for each event. Structs outside the garbage collector's sight: they
+hold no cycles.
 """
 
 from __future__ import annotations
@@ -74,10 +75,11 @@ def read(values: Sequence[bytes]) -> list[Event | None]:
     try:
         return [DECODE(value) for value in values]
     except msgspec.ValidationError:
-        return [_read(value) for value in values]
+        return [read_one(value) for value in values]
 
 
-def _read(value: bytes) -> Event | None:
+def read_one(value: bytes) -> Event | None:
+    """The event, or None where it is not valid."""
     try:
         return DECODE(value)
     except msgspec.ValidationError:

@@ -12,6 +12,7 @@ PLOTS = FOLDER.parents[1] / "build" / "bench" / "envs" / "plots" / "bin" / "pyth
 SIDE = {
     "title": "one side", "not_given": "nothing", "processes": 1, "events": 10, "rounds": [90, 110],
     "events_per_s": 100.0, "us_cpu_per_event": 5.0, "rss_mb": 50.0, "processes_mb": {"serve": 40.0},
+    "window_s": 8.13,
 }  # fmt: skip
 RATE = {"p50_ms": 15.0, "p99_ms": 51.0, "p99_9_ms": 30.0, "max_ms": 64.0, "missing": 0,
         "lowest_p50_ms": 9.0, "highest_p50_ms": 21.0, "most_behind_ms": 6.0,
@@ -69,8 +70,12 @@ def test_of_several_rounds_the_median_is_shown(reference):
 def test_the_page_holds_what_the_report_holds(reference):
     """The numbers of each part, with the budget beside them."""
     page = reference("document").write_document(WHOLE)
-    assert "| one side | 1 | 100 | 90 to 110 | 3.0 | ≥ 3: missed | 5.0 | - | 50 | 10 |" in page
-    assert "| one side | 1 | 100 | 90 to 110 | 3.0 | - | 5.0 | 1.5 | 50 | 10 |" in page
+    figures = "5.0 | 0.00 | - | 50 | 8.1 | 10 | 2 |"
+    assert f"| one side | 1 | 100 | 90 to 110 | 3.0 | ≥ 3: missed | {figures}" in page
+    assert (
+        "| one side | 1 | 100 | 90 to 110 | 3.0 | - | 5.0 | 0.00 | 1.5 | 50 | 8.1 | 10 | 2 |"
+        in page
+    )
     assert "sides 0.2 (2026-11-21T12:00+00:00)" in page
     assert "| headrace on kafka | 20,000 | 15 | 51 | 30 | 64 | 9 to 21 | 6 | 0 | 0.50 |" in page
     assert "| embedded | 2.50 | 2.00 to 3.00 | 2 | ≤ 3: met |" in page
@@ -87,7 +92,7 @@ def test_what_failed_is_on_the_page(reference):
     sides = {"headrace": SIDE, "handwritten": gone | {"failed": ["round 1: it ended\nits log"]}}
     report = REPORT | {"sides": sides, "failed": {"memory": "no bus"}}
     page = reference("document").write_document(report)
-    assert "| one side | 1 | failed | - | - | - | - | - | - | 10 |" in page
+    assert "| one side | 1 | failed | - | - | - | - | - | - | - | - | - | 10 | 0 of 1 |" in page
     assert "- memory: no bus\n- handwritten, round 1: it ended\n" in page
     assert "times the throughput" not in page
     assert [key for key, _, _ in reference("plots_series").throughput_series(sides)] == ["headrace"]

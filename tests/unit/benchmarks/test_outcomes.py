@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[3] / "benchmarks" / "reference"
 SHOWN = sorted(f.stem for f in FOLDER.glob("*.py") if ">>> " in f.read_text("utf-8"))
 RESULT = {
     "events_per_s": 100, "us_cpu_per_event": 5.0, "us_cpu_of_services": None,
-    "rss_mb": 50.0, "processes_mb": {"process 1": 50.0},
+    "rss_mb": 50.0, "window_s": 8.0, "processes_mb": {"process 1": 50.0},
 }  # fmt: skip
 
 
@@ -49,7 +49,9 @@ def campaign(reference, monkeypatch):
         monkeypatch.setattr(throughput, "run_side", side)
         monkeypatch.setattr(throughput, "fill", fill)
         monkeypatch.setattr(throughput, "delete", delete)
-        return asyncio.run(throughput.throughput("", "", list(sides), rounds=rounds, count=10))
+        return asyncio.run(
+            throughput.throughput("", "", list(sides), rounds=rounds, most=10, seed=1)
+        )
 
     return run
 
@@ -107,16 +109,16 @@ def watched(reference, monkeypatch, logs, *, transactions):
 
     monkeypatch.setattr(watching, "ends_of", ends_of)
     monkeypatch.setattr(watching, "looks", looks)
-    monkeypatch.setattr(watching.time, "monotonic", lambda: 1.0)
     return asyncio.run(watching.watch("", running, 100))
 
 
 def test_a_log_of_transactions_ends_when_it_is_quiet(reference, monkeypatch):
-    """Markers take offsets: 100 of them are not 100 predictions; the last change is the end."""
+    """Markers take offsets: 100 of them are not 100 predictions; no more change is the end."""
     logs = [0, 20, 90, 101, 101, 103, 103, 103, 103]
-    assert watched(reference, monkeypatch, logs, transactions=False)["events_per_s"] == 40
+    found = watched(reference, monkeypatch, logs, transactions=False)
+    assert (found["events_per_s"], found["window_s"]) == (40, 2.0)
     found = watched(reference, monkeypatch, logs, transactions=True)
-    assert found["events_per_s"] == 20
+    assert (found["events_per_s"], found["window_s"]) == (40, 2.0)
     with pytest.raises(SystemExit, match="103 of 100 predictions"):
         watched(reference, monkeypatch, logs[:-1], transactions=True)
     with pytest.raises(SystemExit, match="90 of 100 predictions"):

@@ -2,10 +2,13 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from headrace.schemas.prediction import PredictionColumns, encode_predictions
 from headrace.schemas.protocols import ModelIdentity, Scores
@@ -97,6 +100,49 @@ def test_plain_python_writes_what_headrace_writes(reference, monkeypatch, tmp_pa
         assert text == encoded(done, event, score, found)
 
 
+@given(order=st.lists(st.integers(0, 400), min_size=1, max_size=300), cut=st.integers(0, 300))
+@settings(
+    max_examples=15, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+def test_one_event_at_a_time_is_the_same_job(reference, plain_jobs, order, cut):
+    """For any events, repeats and bad ones too, bytes and rows are those of batches."""
+    batched, single = plain_jobs()
+    known = [value for _, value in reference("job").events(400)]
+    known.append(known[0].replace(b'"vibration_g":', b'"vibration_g":9'))
+    values = [known[n] for n in order]
+    sources = [f"log[0]@{n}" for n in range(len(values))]
+    served = re.compile(rb'"served":\d+')
+    rows, out = {}, []
+    for part in (slice(0, cut), slice(cut, None)):
+        found, newest, _ = batched.predict(
+            values[part], sources[part], [job_ms(n) for n in order[part]]
+        )
+        out += found
+        rows |= newest
+    ones = [
+        found
+        for value, source, n in zip(values, sources, order, strict=True)
+        if (found := single.predict_one(value, source, job_ms(n))) is not None
+    ]
+    assert [served.sub(b"", p) for p, _, _ in ones] == [served.sub(b"", p) for p in out]
+    assert {key: row for _, key, row in ones} == rows
+
+
+def job_ms(number):
+    """A broker's time of an event."""
+    return 1_795_255_200_123 + number
+
+
+@pytest.fixture
+def plain_jobs(reference, monkeypatch, tmp_path):
+    """A way to make two jobs that have seen nothing."""
+    monkeypatch.syspath_prepend(str(FOLDER / "contenders"))
+    reference("job").write_model(tmp_path / "model.onnx")
+    made = reference("plain").Job
+    return lambda: (made(str(tmp_path / "model.onnx")), made(str(tmp_path / "model.onnx")))
+
+
 def encoded(done, event, score, found):
     """Headrace's own bytes of a score, with the id of `found`."""
     columns = PredictionColumns(
@@ -132,32 +178,95 @@ def test_every_997th_event_is_in_the_log_twice(reference):
     assert repeats == rows[log.TWICE - 1 :: log.TWICE]
 
 
-def test_what_was_out_before_does_not_count(reference):
-    """A side's first batch is in neither its rate nor its CPU, and the services have their own."""
+def span_of(watching, since, every, until, began=None):
+    """A run of 1000 predictions, at those moments."""
+    first = watching.Moment(1, 0.0, 0.0)
+    return watching.Span(1000, 1000, began or first, first, since, every, until, 30.0)
+
+
+def test_only_the_middle_of_a_run_is_timed(reference):
+    """A side's first fifth is not in its rate, and the services' CPU is a figure of its own."""
     watching = reference("watching")
-    began = watching.Moment(500, 10.0, 1.0, 7.0)
-    ended = watching.Moment(1000, 20.0, 2.0, 8.0)
-    found = watching.figures(began, began, ended, {})
-    assert (found["events_per_s"], found["us_cpu_per_event"]) == (50, 2000.0)
-    assert found["us_cpu_of_services"] == 2000.0
-    told = watching.figures(watching.Moment(0, 1.0, 0.0), began, ended, {})
-    assert told["us_cpu_of_services"] == 8000.0
-    other = watching.Moment(1000, 20.0, 2.0)
-    assert watching.figures(watching.Moment(0, 1.0, 0.0), other, other, {})[
-        "us_cpu_of_services"
-    ] is None  # fmt: skip
+    began, since = watching.Moment(200, 1.0, 1.0, 6.0), watching.Moment(500, 10.0, 1.5, 7.0)
+    until = watching.Moment(1000, 20.0, 2.0, 8.0)
+    found = watching.figures(span_of(watching, since, since, until, began), {})
+    assert (found["events_per_s"], found["window_s"]) == (50, 10.0)
+    assert (found["us_cpu_per_event"], found["us_cpu_of_services"]) == (1250.0, 2500.0)
+    untold = watching.Moment(1000, 20.0, 2.0, 6.0)
+    found = watching.figures(span_of(watching, since, since, untold, began), {})
+    assert found["us_cpu_of_services"] is None
+
+
+def test_a_first_stage_that_is_ahead_pays_for_it(reference):
+    """What was spent before the first fifth of the predictions was out is in the CPU per event."""
+    watching = reference("watching")
+    began, since = watching.Moment(0, 1.0, 1.0), watching.Moment(200, 2.0, 9.0)
+    until = watching.Moment(1000, 10.0, 11.0)
+    found = watching.figures(span_of(watching, since, since, until, began), {})
+    assert found["us_cpu_per_event"] == 10_000.0
 
 
 def test_a_steady_rate_is_from_the_last_partition_on(reference):
-    """The whole run counts every event; the steady part what was left, if that is enough."""
+    """The run's own window stays; the steady part is what was left by then, if that is enough."""
     watching = reference("watching")
-    began, ended = watching.Moment(0, 10.0, 1.0), watching.Moment(1000, 20.0, 5.0)
-    found = watching.figures(began, watching.Moment(600, 18.0, 4.0), ended, {})
-    assert (found["events_per_s"], found["us_cpu_per_event"]) == (100, 4000.0)
-    assert found["every_partition_s"] == 8.0
-    assert found["steady"] == {"events_per_s": 200, "us_cpu_per_event": 2500.0}
-    late = watching.figures(began, watching.Moment(800, 18.0, 4.0), ended, {})
-    assert late["steady"] is None
+    since, until = watching.Moment(200, 12.0, 1.0), watching.Moment(1000, 20.0, 5.0)
+    found = watching.figures(
+        span_of(watching, since, watching.Moment(600, 18.0, 4.0), until), {}
+    )  # fmt: skip
+    assert (found["events_per_s"], found["every_partition_s"]) == (100, 18.0)
+    assert found["steady"] == {"events_per_s": 200}
+    late = watching.Moment(800, 18.0, 4.0)
+    assert watching.figures(span_of(watching, since, late, until), {})["steady"] is None
+
+
+def test_a_run_that_one_look_saw_is_no_result(reference):
+    """A log that is shorter than a batch has no rate; the line says what to do."""
+    watching = reference("watching")
+    at = watching.Moment(1000, 20.0, 5.0)
+    with pytest.raises(SystemExit, match="make the log longer"):
+        watching.figures(span_of(watching, at, at, at), {})
+
+
+@given(rate=st.integers(1_000, 50_000), batch=st.integers(1, 100_000), start=st.floats(0, 2))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_side_gains_by_the_size_of_its_batches(reference, rate, batch, start):
+    """For any rate, batch and start-up the figure is the rate, to within a look's length."""
+    watching = reference("watching")
+    count = batch * max(20, -(-10 * rate // batch))
+    span, at_s = watching.Span(count, began=watching.Moment(0, 0.0, 0.0)), 0.0
+    while span.until is None:
+        written = max(0, int((at_s - start) * rate)) // batch * batch
+        span.look([min(count, written)], at_s, [])
+        at_s += watching.LOOK_S
+    span.ended_s = at_s
+    found = watching.figures(span, {})
+    assert found["events_per_s"] == pytest.approx(rate, rel=3 * watching.LOOK_S / found["window_s"])
+
+
+def test_every_log_is_as_long_as_its_side_is_fast(reference):
+    """Two processes read twice the log; a log is whole batches of all the side's processes."""
+    sides = reference("sides").SIDES
+    for name, side in sides.items():
+        if name.endswith("_x2"):
+            assert side.events == 2 * sides[name.removesuffix("_x2")].events
+    for script in ("bytewax_batched.py", "quix_sink.py", "faust_take.py"):
+        text = (FOLDER / "contenders" / script).read_text("utf-8")
+        [batch] = re.findall(r"^(?:BATCH|MOST) = ([\d_]+)$", text, re.MULTILINE)
+        for side in sides.values():
+            assert side.script != script or side.events % (int(batch) * side.processes) == 0
+
+
+def test_the_order_of_the_sides_is_drawn_for_each_round(reference):
+    """One seed gives one order, rounds differ, and every side is in each of its rounds once."""
+    in_turn, sides = reference("throughput").in_turn, reference("sides").SIDES
+    orders = [in_turn(list(sides), number, 7) for number in range(3)]
+    assert orders == [in_turn(list(sides), number, 7) for number in range(3)]
+    assert orders[0] != orders[1]
+    assert orders != [in_turn(list(sides), number, 8) for number in range(3)]
+    for number, order in enumerate(orders):
+        assert sorted(order) == sorted(n for n in sides if sides[n].rounds > number)
 
 
 def test_the_log_is_the_same_for_every_length(reference):
