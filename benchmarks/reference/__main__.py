@@ -21,7 +21,7 @@ from typing import Any
 from document import write_document
 from environments import CLIENTS, OWN, prepare, python_of
 from latency import latency, median_runs
-from machine import machine, moment, versions_of
+from machine import machine, moment, source, versions_of
 from outcomes import failures
 from profile_cost import stage_cost
 from scaling import POINTS, scaling
@@ -53,14 +53,13 @@ async def main() -> None:
     """
     args = arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are just being made
-    envs = {SIDES[name].env for name in args.sides} if "sides" in args.parts else {OWN}
-    envs |= {CLIENTS} if "latency" in args.parts else set()
-    prepare(envs)
+    prepare(env for part in args.parts for env in envs_of(part, args))
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     for part in args.parts:
         await measure(part, args, report)
         report["machine"] = machine()
-        report.setdefault("versions", {}).update(versions_of(envs))
+        about = {"machine": report["machine"], "versions": versions_of(envs_of(part, args))}
+        report["measured"][part] |= about | source()
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     args.doc.write_text(write_document(report), "utf-8")
@@ -68,6 +67,12 @@ async def main() -> None:
     print(f"wrote {args.out}, {args.doc} and {figures}")
     if failed := failures(report, args.parts):
         raise SystemExit("\n".join(f"failed: {line}" for line in failed))
+
+
+def envs_of(part: str, args: argparse.Namespace) -> set[str]:
+    """The environments whose programs a part runs."""
+    more = {"sides": {SIDES[name].env for name in args.sides}, "latency": {CLIENTS}}
+    return {OWN} | more.get(part, set())
 
 
 async def measure(part: str, args: argparse.Namespace, report: dict[str, Any]) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from outcomes import failures, ran
 from plots_series import DIMENSIONS, short
 from quiet import disturbed
-from sides import TWO
+from sides import SIDES
 from targets import (
+    Verdict,
     latency_verdicts,
     memory_verdict,
     once_verdicts,
@@ -50,8 +51,10 @@ number the slower. Sender and receiver are librdkafka's, which leave more of the
 that is measured.
 """
 TARGETS = """The budgets of the design, beside what was measured. A ratio is Headrace's throughput
-over that of the side as one process; beside it that to the side as two, where it was measured, as
-Headrace itself is three processes (one of them only supervises).
+over that of the side, and the same budget is held against the side as one process and as two, as
+Headrace is three processes itself (one of them only supervises). Beside it the CPU of an event,
+Headrace's first, which no number of processes changes much. Where something else ran on the
+machine, no verdict is given (-).
 """
 LACKING = """Every side but Headrace, as written here, loses its EWMAs and its dedupe set at a
 restart, so that features change and repeats pass, and has no dead letter: one bad record stops it
@@ -98,7 +101,7 @@ def write_document(report: dict[str, Any]) -> str:
     for part, section in SECTIONS.items():
         if part in report:
             parts.append(section(report))
-    parts += [_versions(report["versions"]), AGAIN]
+    parts += [_versions(report["measured"]), AGAIN]
     return "\n".join(part for part in parts if part)
 
 
@@ -121,8 +124,8 @@ def _machine(report: dict[str, Any]) -> str:
     found = report["machine"]
     return (
         f"Measured on {found['cores']} cores ({found['processor']}), {found['memory_gb']} GB, "
-        f"{found['system']}; bus, store, sides and observer share them. One-minute load before "
-        f"each part: {_moments(report['measured'])}.{_caution(report)}\n"
+        f"{found['system']}; bus, store, sides and observer share them.{_caution(report)}\n\n"
+        f"{_moments(report)}"
     )
 
 
@@ -133,8 +136,24 @@ def _caution(report: dict[str, Any]) -> str:
     return f" **It was not quiet before {', '.join(parts)}: do not quote these figures.**"
 
 
-def _moments(measured: dict[str, Any]) -> str:
-    return ", ".join(f"{part} {m['load_before']:.1f} ({m['at']})" for part, m in measured.items())
+def _moments(report: dict[str, Any]) -> str:
+    """When and of what each part was measured."""
+    rows = [
+        [part, m["at"], f"{m['load_before']:.1f}", shown(m.get("busy_cores_before"), 2),
+         shown(m.get("minutes"), 1), m.get("commit", "-"), m.get("contenders", "-"),
+         "another" if m.get("machine", report["machine"]) != report["machine"] else "this"]
+        for part, m in report["measured"].items()
+    ]  # fmt: skip
+    head = ["part", "at", "load before", "busy cores before", "minutes", "commit",
+            "digest of the other sides' code", "machine"]  # fmt: skip
+    return table(head, rows)
+
+
+def _said(report: dict[str, Any], verdict: Verdict | None, *parts: str) -> str:
+    """The verdict of a figure of these parts; a dash where there is none, or one was disturbed."""
+    if verdict is None or disturbed(report["measured"], parts):
+        return "-"
+    return verdict.said()
 
 
 def _plot(part: str) -> str:
@@ -151,58 +170,70 @@ def _failures(report: dict[str, Any]) -> str:
 
 def _targets(report: dict[str, Any]) -> str:
     """Every budget that this report can judge."""
-    sides, memory = ran(report.get("sides", {})), report.get("memory", {})
+    sides, latency = ran(report.get("sides", {})), report.get("latency", {})
     load = sides.get("headrace", {}).get("processes_mb", {})
-    verdicts = [
-        *[ratio_verdict(sides, name) for name in sides],
-        *once_verdicts(sides, report.get("latency", {})),
-        *latency_verdicts(report.get("latency", {})).values(),
-        *[
-            start_verdict(bus, found["first_prediction_s"])
-            for bus, found in report.get("startup", {}).items()
-        ],
-        *[memory_verdict(process, load.get(process)) for process in memory],
-    ]
-    beside = {
-        verdict.what: f"{sides['headrace']['events_per_s'] / sides[two]['events_per_s']:,.1f}"
-        for name in sides
-        if (two := name + TWO) in sides and (verdict := ratio_verdict(sides, name)) is not None
-    }
     rows = [
-        [v.what, shown(v.found, 1), beside.get(v.what, "-"), v.said()]
-        for v in verdicts
-        if v is not None
+        _target(report, ratio_verdict(sides, name), "sides", cpu=_cpu(sides, name))
+        for name in sides
     ]
-    head = ["budget", "found", "beside two processes", "target"]
-    return f"## Targets\n\n{TARGETS}\n{table(head, rows)}" if rows else ""
+    rows += [_target(report, v, "sides", "latency") for v in once_verdicts(sides, latency)]
+    rows += [_target(report, v, "latency") for v in latency_verdicts(latency).values()]
+    rows += [
+        _target(report, start_verdict(bus, found["first_prediction_s"]), "startup")
+        for bus, found in report.get("startup", {}).items()
+    ]
+    rows += [
+        _target(report, memory_verdict(process, load.get(process)), "sides")
+        for process in report.get("memory", {})
+    ]
+    head = ["budget", "found", "target", "µs CPU per event"]
+    found = [row for row in rows if row]
+    return f"## Targets\n\n{TARGETS}\n{table(head, found)}" if found else ""
+
+
+def _target(
+    report: dict[str, Any], verdict: Verdict | None, *parts: str, cpu: str = "-"
+) -> list[str]:
+    """The row of a budget; none where there is no verdict."""
+    if verdict is None:
+        return []
+    return [verdict.what, shown(verdict.found, 1), _said(report, verdict, *parts), cpu]
+
+
+def _cpu(sides: dict[str, Any], name: str) -> str:
+    """CPU of an event, Headrace's beside a side's."""
+    us = [sides.get(side, {}).get("us_cpu_per_event") for side in ("headrace", name)]
+    return " : ".join(shown(each, 1) for each in us)
 
 
 def _sides(report: dict[str, Any]) -> str:
     sides = report["sides"]
     fastest = sorted(sides.items(), key=lambda item: -item[1].get("events_per_s", 0.0))
-    rows = [_side(sides, name, side) for name, side in fastest]
+    rows = [_side(report, name, side) for name, side in fastest]
     head = ["side", "processes", "events/s", "lowest to highest", "Headrace is × faster",
             "target", "µs CPU per event", "cores used", "CPU of bus and store, µs per event",
             "memory, MB", "measured, s", "events", "rounds"]  # fmt: skip
     lost_by = {side["title"]: side["not_given"] for side in sides.values()}
     lost = "".join(f"- **{title}**: {lost}.\n" for title, lost in lost_by.items())
+    unseen = ", ".join(name for name in SIDES if name not in sides)
     drawn = f"{_plot('sides')}\n{table(head, rows)}"
+    drawn += f"\nNot measured: {unseen}.\n" if unseen else ""
     return f"## Throughput\n\n{drawn}\n{LACKING}\nWhat each side does not give:\n\n{lost}"
 
 
-def _side(sides: dict[str, Any], name: str, side: dict[str, Any]) -> list[str]:
+def _side(report: dict[str, Any], name: str, side: dict[str, Any]) -> list[str]:
     """The row of a side; of one that has no figures it says that it failed."""
+    sides = report["sides"]
     about = [side["title"], str(side["processes"])]
     if name not in ran(sides):
         return [*about, "failed", *["-"] * 9, f"{side['events']:,}", _rounds(side)]
     base = sides.get("headrace", {}).get("events_per_s")
-    verdict = ratio_verdict(sides, name)
     return [
         *about,
         f"{side['events_per_s']:,.0f}",
         f"{min(side['rounds']):,} to {max(side['rounds']):,}",
         f"{base / side['events_per_s']:.1f}" if base else "-",
-        verdict.said() if verdict else "-",
+        _said(report, ratio_verdict(sides, name), "sides"),
         f"{side['us_cpu_per_event']:.1f}",
         f"{side['us_cpu_per_event'] * side['events_per_s'] / 1e6:.2f}",
         shown(side.get("us_cpu_of_services"), 1),
@@ -225,12 +256,13 @@ def _latency(report: dict[str, Any]) -> str:
         [where, f"{int(rate):,}", *[shown(found.get(name)) for name in SHOWN_MS],
          f"{shown(found.get('lowest_p50_ms', found['p50_ms']))} to "
          f"{shown(found.get('highest_p50_ms', found['p50_ms']))}",
-         f"{found['most_behind_ms']:,.0f}", f"{found['missing']:,}", f"{found['cores']:.2f}"]
+         f"{found['most_behind_ms']:,.0f}", f"{found['missing']:,}", f"{found['cores']:.2f}",
+         shown(found.get("rounds"))]
         for where, rates in latency.items()
         for rate, found in rates.items()
     ]  # fmt: skip
     head = ["side", "events/s", "p50 ms", "p99 ms", "p99.9 ms", "most ms", "p50 of the rounds",
-            "sender behind, ms", "missing", "cores"]  # fmt: skip
+            "sender behind, ms", "missing", "cores", "rounds"]  # fmt: skip
     return f"## Latency\n\n{LATENCY}\n{_plot('latency')}\n{table(head, rows)}"
 
 
@@ -238,7 +270,7 @@ def _startup(report: dict[str, Any]) -> str:
     rows = [
         [bus, f"{found['first_prediction_s']:.2f}",
          f"{min(found['runs']):.2f} to {max(found['runs']):.2f}", str(len(found["runs"])),
-         start_verdict(bus, found["first_prediction_s"]).said()]
+         _said(report, start_verdict(bus, found["first_prediction_s"]), "startup")]
         for bus, found in report["startup"].items()
     ]  # fmt: skip
     head = ["bus", "median s", "lowest to highest", "runs", "target"]
@@ -251,9 +283,9 @@ def _memory(report: dict[str, Any]) -> str:
     for process, mb in report["memory"].items():
         verdict = memory_verdict(process, load.get(process))
         most = f"{load[process]:.0f}" if process in load else "-"
-        rows.append([process, f"{mb:.0f}", most, verdict.said() if verdict else "-"])
+        rows.append([process, f"{mb:.0f}", most, _said(report, verdict, "sides")])
     head = ["process of Headrace", "at rest, MB", "most at full load, MB", "target"]
-    return f"## Memory\n\nResident, of each process.\n\n{table(head, rows)}"
+    return f"## Memory\n\nResident, of each process, in one run at rest.\n\n{table(head, rows)}"
 
 
 def _stages(report: dict[str, Any]) -> str:
@@ -265,9 +297,17 @@ def _stages(report: dict[str, Any]) -> str:
         split = [f"{found[key]:.2f}" for key in ("us_user", "us_system")]
         rows.append(
             [stage, f"{found['events_per_s']:,.0f}", f"{found['us_cpu_per_event']:.2f}", *split,
-             ", ".join(each)]
+             ", ".join(each), shown(found.get("rounds"))]
         )  # fmt: skip
-    head = ["stage", "events/s", "µs CPU per event", "user", "system", "µs of each thread"]
+    head = [
+        "stage",
+        "events/s",
+        "µs CPU per event",
+        "user",
+        "system",
+        "µs of each thread",
+        "rounds",
+    ]
     return f"## Stages\n\n{STAGES}\n{table(head, rows)}"
 
 
@@ -285,12 +325,16 @@ def _scaling(report: dict[str, Any]) -> str:
     return f"## Scaling\n\n{SCALING}\n{_plot('scaling')}\n{table(head, rows)}"
 
 
-def _versions(versions: dict[str, dict[str, str]]) -> str:
-    lines = [
-        f"- {env}: {', '.join(f'{name} {number}' for name, number in found.items())}\n"
-        for env, found in versions.items()
-    ]
-    return f"## Versions\n\nOf each environment.\n\n{''.join(lines)}"
+def _versions(measured: dict[str, Any]) -> str:
+    """Versions in each environment, with the parts that were measured with them."""
+    parts: dict[str, list[str]] = {}
+    for part, about in measured.items():
+        for env, found in about.get("versions", {}).items():
+            line = f"{env}: {', '.join(f'{name} {number}' for name, number in found.items())}"
+            parts.setdefault(line, []).append(part)
+    lines = "".join(f"- {line} ({', '.join(of)})\n" for line, of in parts.items())
+    about = "Of each environment, and in which parts it ran with them."
+    return f"## Versions\n\n{about}\n\n{lines}"
 
 
 SECTIONS = {

@@ -2,7 +2,7 @@
 
 Only ratios are compared, of sides that ran one after the other on one machine: a slower machine
 slows both. A ratio that is more than `MOST_LOST` below the committed one ends the command with 1,
-and so does one that the report lacks.
+and so does one that only the report or only the committed file has, and a log of another length.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ def main() -> int:
     committed = load(args.committed)
     for caution in cautions(report, committed):
         print(f"caution: {caution}", file=sys.stderr)
-    lost = fallen(ratios(report), committed["ratios"])
-    for line in lost:
+    found = ratios(report)
+    lost = fallen(found, committed["ratios"])
+    unlike = [*unknown(found, committed["ratios"]), *other_lengths(report, committed)]
+    for line in [*lost, *unlike]:
         print(line)
     kept = len(committed["ratios"]) - len(lost)
     print(f"{kept} of {len(committed['ratios'])} ratios kept")
-    return 1 if lost else 0
+    return 1 if lost or unlike else 0
 
 
 def arguments() -> argparse.Namespace:
@@ -116,6 +118,31 @@ def fallen(found: dict[str, float], committed: dict[str, float]) -> list[str]:
     return lines
 
 
+def unknown(found: dict[str, float], committed: dict[str, float]) -> list[str]:
+    """A line for each ratio that was measured and has nothing to be held against.
+
+    Example:
+        >>> unknown({"a : b": 2.0}, {})
+        ['a : b is 2, and has no committed ratio; accept the report']
+    """
+    return [
+        f"{name} is {now:g}, and has no committed ratio; accept the report"
+        for name, now in found.items()
+        if name not in committed
+    ]
+
+
+def other_lengths(report: dict[str, Any], committed: dict[str, Any]) -> list[str]:
+    """A line for each side that read a log of another length than when its ratio was committed."""
+    theirs = committed.get("events", {})
+    return [
+        f"{name} read {count:,} events, in the committed run {theirs[name]:,}; "
+        "run it with logs as long, or accept the report"
+        for name, count in events_of(report).items()
+        if theirs.get(name, count) != count
+    ]
+
+
 def accepted(report: dict[str, Any]) -> dict[str, Any]:
     """What is committed of a report.
 
@@ -146,9 +173,6 @@ def cautions(report: dict[str, Any], committed: dict[str, Any]) -> list[str]:
             found.append(f"the machine was busy before {', '.join(parts)} of {whose}; repeat it")
     if report["machine"] != committed["machine"]:
         found.append("the committed ratios are of another machine; accept a quiet run of this one")
-    theirs = committed.get("events", {})
-    if any(theirs.get(name, count) != count for name, count in events_of(report).items()):
-        found.append("the logs are not as long as in the committed run; start-up weighs otherwise")
     return found
 
 

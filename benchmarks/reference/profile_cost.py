@@ -30,8 +30,9 @@ async def stage_cost(
         rounds: Runs of each stage; the figures are those of its median run by CPU.
 
     Returns:
-        Stage to ``events``, ``events_per_s``, ``us_cpu_per_event``, of which ``us_user`` and
-        ``us_system``, and, of the same, ``us_main``, ``us_bus`` and so on for each thread.
+        Stage to ``rounds``, ``events``, ``events_per_s``, ``us_cpu_per_event``, of which
+        ``us_user`` and ``us_system``, and, of the same, ``us_main``, ``us_bus`` and so on for each
+        thread.
     """
     telemetry = unique("profile-telemetry")
     await fill(bus, telemetry, events)
@@ -42,7 +43,9 @@ async def stage_cost(
         ).items():
             runs[stage].append(run)
     await delete(bus, telemetry)
-    return {stage: cost_of(median_run(found)) for stage, found in runs.items()}
+    return {
+        stage: cost_of(median_run(found)) | {"rounds": len(found)} for stage, found in runs.items()
+    }
 
 
 async def run_stages(

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from environments import OWN, python_of
 from job import REFERENCE, Shape, pipeline_of, write_model
+from outcomes import TWO
 
 from headrace.streams.local.service import free_ports
 
 CONTENDERS = Path(__file__).parent / "contenders"
 STOP_S = 20.0
-TWO = "_x2"
-"""Ends the name of a side that runs as two processes."""
 EMBEDDED = "embedded"
 EXACTLY_ONCE = "exactly-once"
 
@@ -206,7 +205,7 @@ ONE_PROCESS: dict[str, Side] = {
         "Quix Streams, one event at a time", "quix", "quix_each.py", events=120_000, rounds=2,
         names_partition=False,
     ),
-    "faust_take": Side("Faust, `take(1000)`", "faust", "faust_take.py", events=60_000, rounds=2),
+    "faust_take": Side("Faust, `take(1000)`", "faust", "faust_take.py", events=48_000, rounds=2),
     "faust": Side("Faust, one event at a time", "faust", "faust_each.py", events=15_000, rounds=2),
 }  # fmt: skip
 
