@@ -5,35 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from job import PARTITIONS, events
+from scaling_check import Sample
+from written import Predictions
 
 TOPICS_S = 30.0
 TWICE = 997
 """Every so many events one is in the log twice; every side must drop the second."""
-SAMPLE = 5_000
-"""Number of the event whose prediction is compared field by field."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a side wrote.
-
-    Attributes:
-        scores: float64 (N,), of every event, NaN where it has no prediction.
-        sample: The prediction of event `SAMPLE`, or of the last one of a shorter log.
-        value_bytes: Mean length of a prediction, bytes.
-    """
-
-    scores: np.ndarray
-    sample: dict[str, Any]
-    value_bytes: float
 
 
 async def create(bus: str, *names: str, partitions: int = PARTITIONS) -> None:
@@ -82,10 +63,15 @@ def partition_of(device: str, partitions: int = PARTITIONS) -> int:
     return int(device.rpartition("-")[2]) % partitions
 
 
-async def fill(bus: str, topic: str, count: int, *, repeats: bool = False) -> float:
-    """Write the log, with `repeats` every 997th event twice; mean size of its events, bytes."""
+async def fill(
+    bus: str, topic: str, count: int, *, repeats: bool = False, sample: Sample | None = None
+) -> float:
+    """Write the log, with `repeats` every 997th event twice; mean size of its events, bytes.
+
+    A sample looks at the events in passing.
+    """
     await create(bus, topic)
-    rows = events(count)
+    rows = events(count) if sample is None else sample.watch(events(count))
     size = await send(bus, topic, with_repeats(rows) if repeats else rows)
     return size / (count + count // TWICE if repeats else count)
 
@@ -146,12 +132,20 @@ async def await_records(bus: str, topic: str, count: int, patience_s: float) -> 
 
 
 async def read_predictions(
-    bus: str, topic: str, count: int, partitions: int = PARTITIONS
+    bus: str, topic: str, count: int, partitions: int = PARTITIONS, *, named: bool = True
 ) -> Predictions:
     """Every prediction of a topic of a side that has ended; of transactions, those committed.
 
+    Args:
+        bus: host:port.
+        topic: To read.
+        count: Events of the log.
+        partitions: Of the topic.
+        named: Whether the side named the partition, which then must be that of the event.
+
     Raises:
-        SystemExit: an event has no prediction, or the topic has more records than events.
+        SystemExit: an event has no prediction, the topic has more records than events, or a
+            prediction is not as it is documented.
     """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bus, auto_offset_reset="earliest", isolation_level="read_committed"
@@ -160,18 +154,15 @@ async def read_predictions(
     assigned = [TopicPartition(topic, p) for p in range(partitions)]
     consumer.assign(assigned)
     ends = await consumer.end_offsets(assigned)
-    scores, written, size, sample = np.full(count, np.nan), 0, 0, {}
-    while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
-        for batch in (await consumer.getmany(timeout_ms=200)).values():
-            written += len(batch)
-            for record in batch:
-                prediction = orjson.loads(record.value)
-                number = int(prediction["event_id"].rpartition("-")[2])
-                scores[number] = prediction["score"]
-                size += len(record.value)
-                if number == min(SAMPLE, count - 1):
-                    sample = prediction
-    await consumer.stop()
+    found, written = Predictions.none(count), 0
+    try:
+        while any([await consumer.position(tp) < ends[tp] for tp in assigned]):
+            for tp, batch in (await consumer.getmany(timeout_ms=200)).items():
+                written += len(batch)
+                for record in batch:
+                    found.take(record.key, record.value, tp.partition if named else None)
+    finally:
+        await consumer.stop()
     if written != count:
         raise SystemExit(f"{topic} holds {written} predictions of {count} events: repeated or lost")
-    return Predictions(scores, sample, size / count)
+    return found

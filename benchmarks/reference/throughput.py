@@ -22,12 +22,16 @@ from typing import Any
 from agreement import compare
 from job import REFERENCE, Shape
 from lacking import not_given
+from scaling_check import Sample
 from sides import SIDES, Where
-from telemetry_log import Predictions, create, delete, fill, read_predictions
+from telemetry_log import create, delete, fill, read_predictions
 from watching import Result, watch
+from written import Predictions
 
 WARM_EVENTS = 200_000
 WARMING = ("handwritten", "headrace")
+CHECKED_DEVICES = 200
+"""So many devices' scores are held against plain numpy, on every side and in every round."""
 SETTLE_S = 1.0
 """Pause before each side, after what is still to be written to disk."""
 FIGURES = ("events_per_s", "us_cpu_per_event", "rss_mb", "window_s")
@@ -64,8 +68,9 @@ async def throughput(
     runs = {name: Runs(min(most, SIDES[name].events)) for name in names}
     lengths = sorted({side.count for side in runs.values()})
     telemetry = {n: f"bench-telemetry-{os.getpid()}-{n}" for n in lengths}
+    sample = Sample(REFERENCE, CHECKED_DEVICES)
     for n, topic in telemetry.items():
-        size = await fill(bus, topic, n, repeats=True)
+        size = await fill(bus, topic, n, repeats=True, sample=sample if n == lengths[-1] else None)
         print(f"log: {n} events of {size:.0f} bytes")
     await warm(bus, store, min(most, WARM_EVENTS))
     wrote: dict[str, Predictions] = {}
@@ -74,6 +79,7 @@ async def throughput(
             n, run = runs[name].count, run_of(name, number)
             try:
                 result, found = await run_side(bus, store, telemetry[n], name, run, n)
+                sample.check(found.scores)
                 compare(wrote | {name: found})
             except (SystemExit, CalledProcessError) as error:
                 # It is shown as failed; the other sides' figures stand without it.
@@ -142,7 +148,9 @@ async def run_side(
             raise SystemExit(f"{name}: {error}\n{log_of(Path(folder))}") from None
         finally:
             running.stop()
-    wrote = await read_predictions(bus, running.output, count, shape.partitions)
+    wrote = await read_predictions(
+        bus, running.output, count, shape.partitions, named=side.names_partition
+    )
     await delete(bus, *side.topics(run))
     return result, wrote
 

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "reference"
@@ -27,7 +26,7 @@ def test_examples_are_as_they_say(reference, name):
 @pytest.fixture
 def campaign(reference, monkeypatch):
     """A way to run the rounds with sides that are functions of the round's number."""
-    throughput, log = reference("throughput"), reference("telemetry_log")
+    throughput, written = reference("throughput"), reference("written")
 
     def run(sides, rounds):
         turns = dict.fromkeys(sides, -1)
@@ -37,8 +36,9 @@ def campaign(reference, monkeypatch):
                 raise SystemExit("nothing is warm here")
             turns[name] += 1
             score = sides[name](turns[name])
-            sample = {"id": "", "source": "[0]", "feature_age_ms": 1, "times_ms": {}}
-            return RESULT, log.Predictions(np.full(count, score), sample, 400.0)
+            wrote = written.Predictions.none(count)
+            wrote.scores[:], wrote.size = score, 400 * count
+            return RESULT, wrote
 
         async def fill(*args, **options):
             return 200.0

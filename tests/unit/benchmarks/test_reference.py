@@ -17,67 +17,103 @@ from headrace.serving.scorer import TIERS, confidence_of
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "reference"
 
 
+START_MS = 1_795_255_200_000
+FIELDS = {
+    "id": "0" * 32, "rev": 0, "event_id": "press-0001-00000001", "device_id": "press-0001",
+    "event_time": "2026-11-21T10:00:00.000Z", "score": 0.25, "label": "normal",
+    "confidence": 0.75, "tier": "light", "flags": [], "feature_age_ms": 400,
+    "model": {"name": "reference", "version": 1, "digest": "03e46ab9"}, "source": "a-log[1]@7",
+    "times_ms": {"device": START_MS, "ingest": START_MS + 400, "served": START_MS + 500},
+}  # fmt: skip
+
+
 def prediction(**changed):
-    """One as a side writes it, decoded."""
-    return {
-        "id": "0" * 32, "event_id": "press-0001-00000001", "score": 0.25, "confidence": 0.75,
-        "feature_age_ms": 400, "source": "a-log[1]@7", "model": {"digest": "03e46ab9"},
-        "times_ms": {"device": 1000, "ingest": 1400, "served": 1500},
-    } | changed  # fmt: skip
+    """One as a side writes it."""
+    return json.dumps(FIELDS | changed, separators=(",", ":")).encode()
 
 
 @pytest.fixture
 def wrote(reference):
-    """A way to say what a side wrote."""
-    made = reference("telemetry_log").Predictions
+    """A way to say what a side wrote of a log of two events, of which it predicted one."""
+    made = reference("written").Predictions
 
-    def of(scores, value_bytes=400.0, **changed):
-        return made(np.array(scores), prediction(**changed), value_bytes)
+    def of(key=b"press-0001", partition=1, value=None, **changed):
+        found = made.none(2)
+        found.take(key, prediction(**changed) if value is None else value, partition)
+        found.scores[0] = 0.5
+        return found
 
     return of
 
 
-def test_sides_with_other_scores_end_the_run(reference, wrote):
+def test_sides_with_other_predictions_end_the_run(reference, wrote):
     """One score that differs, a prediction that is missing, or other bytes are no result."""
     compare = reference("agreement").compare
-    first = {"a": wrote([0.1, 0.2, 0.3])}
-    compare(first | {"b": wrote([0.1, 0.2])})
-    with pytest.raises(SystemExit, match="differs from a"):
-        compare(first | {"b": wrote([0.1, 0.21])})
+    first = {"a": wrote()}
+    compare(first | {"b": wrote(id="f" * 32)})
+    late = FIELDS["times_ms"] | {"served": START_MS + 9}
+    compare(first | {"b": wrote(times_ms=late)})
+    with pytest.raises(SystemExit, match="b differs from a"):
+        compare(first | {"b": wrote(score=0.2501, confidence=0.7499)})
+    missing = wrote()
+    missing.scores[0] = np.nan
     with pytest.raises(SystemExit, match="no prediction of 1 of 2"):
-        compare(first | {"b": wrote([0.1, np.nan])})
-    with pytest.raises(SystemExit, match="different values of model"):
-        compare(first | {"b": wrote([0.1, 0.2, 0.3], model={"digest": "other"})})
-    compare(first | {"b": wrote([0.1, 0.2, 0.3], value_bytes=403.9)})
+        compare(first | {"b": missing})
+    longer = wrote()
+    longer.size = int(longer.size * 1.02)
     with pytest.raises(SystemExit, match="in length"):
-        compare(first | {"b": wrote([0.1, 0.2, 0.3], value_bytes=404.1)})
+        compare(first | {"b": longer})
 
 
-OWN = ({"id": "f" * 32}, {"times_ms": {"device": 1000, "ingest": 1400, "served": 9}})
-OF_THE_LOG = (
-    {"source": "b-log[1]@7"},
-    {"times_ms": {"device": 1000, "ingest": 1900, "served": 1}, "feature_age_ms": 900},
-)
-NO_SIDES_OWN = (
-    {"id": "0"}, {"score": 0.26}, {"score": 1}, {"confidence": 0.74}, {"feature_age_ms": 401},
-    {"source": "a-log[1]@8"}, {"times_ms": {"device": 999, "ingest": 1399, "served": 1}},
-    {"more": 1}, {"event_id": None},
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rev": 1}, {"event_time": "2026-11-21T10:00:00.001Z"}, {"tier": "full"},
+        {"flags": ["late"]}, {"model": FIELDS["model"] | {"digest": "0"}},
+        {"source": "a-log[1]@8"},
+    ],
 )  # fmt: skip
+def test_every_field_of_every_event_is_compared(reference, wrote, changed):
+    """What differs in one event only is seen, whichever log a side read."""
+    compare = reference("agreement").compare
+    with pytest.raises(SystemExit, match=r"(not the documented form|values of 1 of 2 events)"):
+        compare({"a": wrote(), "b": wrote(**changed)})
 
 
-def test_two_sides_write_the_same_values(reference):
-    """Only id and time of serving are a side's own, and what the broker of another log said."""
-    different = reference("agreement").different
-    for changed in OWN:
-        assert different(prediction(), prediction(**changed), one_log=True) == []
-    for changed in OF_THE_LOG:
-        assert different(prediction(), prediction(**changed), one_log=False) == []
-        assert set(changed) <= set(different(prediction(), prediction(**changed), one_log=True))
-    for changed in NO_SIDES_OWN:
-        for one_log in (False, True):
-            assert set(changed) <= set(
-                different(prediction(), prediction(**changed), one_log=one_log)
-            )
+def test_the_brokers_times_are_those_of_one_log(reference, wrote):
+    """Of another log its name and times differ; of one log they must not."""
+    compare = reference("agreement").compare
+    later = {
+        "times_ms": FIELDS["times_ms"] | {"ingest": START_MS + 900}, "feature_age_ms": 900
+    }  # fmt: skip
+    compare({"a": wrote(), "b": wrote(source="b-log[1]@7", **later)})
+    with pytest.raises(SystemExit, match="different values of 1 of 2 events, the first is event 1"):
+        compare({"a": wrote(), "b": wrote(**later)})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"key": b"press-0002"}, "key"), ({"key": None}, "key"), ({"partition": 2}, "partition"),
+        ({"label": "anomaly"}, "label"), ({"score": 0.75}, "label"),
+        ({"confidence": 0.74}, "confidence"), ({"feature_age_ms": 401}, "feature_age_ms"),
+        ({"times_ms": {"device": START_MS + 1, "ingest": START_MS + 401, "served": 1}}, "device"),
+        ({"device_id": "press-0002"}, "form"), ({"id": "0"}, "form"), ({"more": 1}, "form"),
+        ({"value": json.dumps(FIELDS).encode()}, "form"),
+    ],
+)  # fmt: skip
+def test_a_prediction_that_contradicts_itself_is_none(wrote, wrong, named):
+    """Key, partition, label and times are checked without another side; so is the form."""
+    with pytest.raises(SystemExit, match=named):
+        wrote(**wrong)
+
+
+def test_fields_in_another_order_are_another_form(reference, wrote):
+    """Readers may rely on the documented order; who leaves the partition to the key may."""
+    turned = json.dumps(dict(reversed(FIELDS.items())), separators=(",", ":")).encode()
+    with pytest.raises(SystemExit, match="documented form"):
+        wrote(value=turned)
+    assert wrote(partition=None).scores[1] == 0.25
 
 
 def test_plain_python_writes_what_headrace_writes(reference, monkeypatch, tmp_path):

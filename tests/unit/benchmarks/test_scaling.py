@@ -127,7 +127,7 @@ def test_a_shape_makes_the_events_and_the_model_it_says(reference):
     for dimension in ("metrics", "model_cost"):
         for value in scaling.POINTS[dimension]:
             _, scores = watched(reference, scaling.shape_at(dimension, value), 2000).expected()
-            assert scores.std() > 100 * reference("agreement").WORST_SCORE, (dimension, value)
+            assert scores.std() > 100 * reference("scaling_check").WORST_SCORE, (dimension, value)
 
 
 def test_the_pipeline_of_every_point_can_be_read(reference, tmp_path):
