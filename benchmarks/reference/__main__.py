@@ -18,6 +18,7 @@ from pathlib import Path
 from subprocess import SubprocessError
 from typing import Any
 
+import estimate
 from document import write_document
 from environments import CLIENTS, OWN, prepare, python_of
 from latency import latency, median_runs
@@ -34,7 +35,7 @@ from headrace.schemas.errors import HeadraceError
 
 PARTS = ("sides", "latency", "startup", "memory", "stages", "scaling")
 USUAL = PARTS[:-1]
-"""The parts of a run in which nothing is said: 22 minutes on two quiet cores."""
+"""The parts of a run in which nothing is said: under 24 minutes on two quiet cores."""
 LATENCY_RUNS = (
     ("headrace", "kafka"),
     ("handwritten", "kafka"),
@@ -54,6 +55,7 @@ async def main() -> None:
     args = arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are just being made
     prepare(env for part in args.parts for env in envs_of(part, args))
+    print(estimate.said(expected(args)), flush=True)
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     for part in args.parts:
         await measure(part, args, report)
@@ -67,6 +69,15 @@ async def main() -> None:
     print(f"wrote {args.out}, {args.doc} and {figures}")
     if failed := failures(report, args.parts):
         raise SystemExit("\n".join(f"failed: {line}" for line in failed))
+
+
+def expected(args: argparse.Namespace) -> dict[str, float]:
+    """Minutes that each part will take."""
+    return estimate.minutes(
+        args.parts, args.sides, most=args.events, rounds=args.rounds, rates=len(args.rates),
+        seconds=args.seconds, latency_sides=sum(side in args.sides for side, _ in LATENCY_RUNS),
+        latency_rounds=args.latency_rounds, starts=args.starts,
+    )  # fmt: skip
 
 
 def envs_of(part: str, args: argparse.Namespace) -> set[str]:

@@ -79,7 +79,8 @@ stays. `make bench ARGS="--parts sides latency --sides headrace headrace_once"` 
 delivery modes alone. `make bench ARGS=--parts` measures nothing: it writes this page and its
 figures anew. `make bench-gate` makes a short run and fails where a ratio of throughput, CPU or
 latency to another side fell by more than 20 % below the one in
-`benchmarks/reference/committed.json`; on a quiet machine `ARGS=--accept` commits those of the run.
+`benchmarks/reference/committed.json`, has none there, or is of a log of another length; on a quiet
+machine `ARGS=--accept` commits those of the run.
 """
 PLOTS = {
     "sides": ("throughput", "Events per second of every side on a logarithmic axis"),

@@ -88,7 +88,8 @@ class Side:
         events: Length of its log: 8 to 10 s of work at the rate it was seen at on two cores, and a
             multiple of its batches times its processes. Sides of one length share one log, and a
             shorter log is the front of a longer one.
-        rounds: Most runs of it; the slow sides differ less from run to run.
+        rounds: Most runs of it; a campaign has time for few of the slow sides, and one fewer of a
+            side as two processes.
         names_partition: Whether it says which partition a prediction goes to, or leaves that to
             the hash of the key.
         mode: Headrace's delivery mode.
@@ -195,11 +196,11 @@ def _bytewax(side: Side, folder: Path, number: int, ports: Sequence[int]) -> lis
 ONE_PROCESS: dict[str, Side] = {
     "handwritten": Side("hand-written aiokafka loop", script="handwritten.py", events=600_000),
     "bytewax": Side(
-        "Bytewax, hand-batched", "bytewax", "bytewax_batched.py", events=360_000,
+        "Bytewax, hand-batched", "bytewax", "bytewax_batched.py", rounds=3, events=360_000,
         names_partition=False,
     ),
     "quix_sink": Side(
-        "Quix Streams, batched in its sink", "quix", "quix_sink.py", events=360_000
+        "Quix Streams, batched in its sink", "quix", "quix_sink.py", events=360_000, rounds=3
     ),
     "quix": Side(
         "Quix Streams, one event at a time", "quix", "quix_each.py", events=120_000, rounds=2,
@@ -214,7 +215,7 @@ SIDES: dict[str, Side] = {
     "headrace_once": Side("Headrace, exactly-once", processes=3, mode=EXACTLY_ONCE),
     **ONE_PROCESS,
     **{
-        f"{name}{TWO}": replace(side, processes=2, events=2 * side.events)
+        f"{name}{TWO}": replace(side, processes=2, events=2 * side.events, rounds=side.rounds - 1)
         for name, side in ONE_PROCESS.items()
     },
 }
