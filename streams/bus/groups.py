@@ -46,6 +46,8 @@ async def first_positions(
     async with lone_consumer(options, tried, group_id=group) as consumer:
         parts = await all_parts(consumer, topics)
         consumer.assign(parts)
+        # Nothing is read here, and a fetch that waits for records holds up what is asked.
+        consumer.pause(*parts)
         committed = [await consumer.committed(part) for part in parts]
         ends = await log_ends(consumer, parts)
         new = [
