@@ -33,7 +33,7 @@ collects garbage by the clock, the others rarely, by a threshold. The bus is one
 replication is 1; the store keeps an append-only file. Rates differ from machine to machine; compare
 the ratios. A rate is taken from the first look at a side's predictions that finds a fifth of them
 to the first that finds 95 %: no side's start, joining of its group, or wait for a last batch
-counts. Each side's log is 8 to 10 s of its own work. CPU counts from a side's first record in any
+counts. Each side's log is 3 to 10 s of its own work. CPU counts from a side's first record in any
 topic.
 """
 STARTUP = """From the start of the process of `headrace demo` to the first prediction that its
