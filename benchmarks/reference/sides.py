@@ -85,7 +85,7 @@ class Side:
         env: Name of its environment in `envs`.
         script: Its file among the contenders; empty for Headrace, which is `headrace up`.
         processes: How many.
-        events: Length of its log: some seconds of work at the rate it was seen at on two cores, and a
+        events: Length of its log: some seconds of work at the rate it was seen at on two cores, a
             multiple of its batches times its processes. Sides of one length share one log, and a
             shorter log is the front of a longer one.
         rounds: Most runs of it; a campaign has time for few of the slow sides, and one fewer of a
