@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from headrace.schemas.batch import RecordBatch
-from headrace.schemas.errors import HeadraceError, OwnershipLostError
+from headrace.schemas.errors import HeadraceError, OwnershipLostError, RetryableError
 from headrace.schemas.protocols import Effects, OnlineRows, Output, WriteOutcome
 from headrace.streams.delivery.isolate import effects_of
 from headrace.streams.delivery.outlet import outlet_of
@@ -33,6 +33,9 @@ log = logging.getLogger("headrace.delivery")
 
 CRASH_POINT = armed(os.environ)
 """Where a drill wants this worker to end; None everywhere else."""
+
+LEAVE_S = 2.0
+"""How long a lane that ends looks after its checkpoint; the worker's own deadline is longer."""
 
 OWNERSHIP_PAUSE_S = 0.2
 """Pause before a takeover that the group refused is tried again: a rebalance takes about this."""
@@ -140,6 +143,7 @@ class Lane:
                 if await self._finish(delivered.records):
                     self._finished = delivered.records.next
                     delivered.done()
+            await self._leave()
         except asyncio.CancelledError:
             raise
         # The lane is a task of its own: nobody else would see its error.
@@ -190,6 +194,28 @@ class Lane:
 
     async def _take(self) -> Owned:
         return await self._takeover.take(self.topic, self.partition, finished=self._finished)
+
+    async def _leave(self) -> None:
+        """See that the checkpoint is where we leave off.
+
+        A store that was rolled back while no batch came would leave the next owner, where the
+        group's offset is gone too, with a position long past. What is wrong with the store must not
+        hold up who leaves for more than a moment.
+        """
+        if self.owned is None:
+            return
+        ours = (self.owned.claim, self.owned.stored)
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                claim, position = await self._retried(
+                    "held", lambda: self._stage.store.held(self._key)
+                )
+                if claim <= ours[0] and (claim, position) != ours:
+                    log.warning("%s is written again: the store was rolled back", self._key)
+                    self.owned = None
+                    self.owned = await self._retried("takeover", self._take)
+        except (TimeoutError, RetryableError) as error:
+            log.warning("%s is left as the store has it: %s", self._key, error or "it is slow")
 
     async def _process(self, owned: Owned, records: RecordBatch) -> None:
         """Make every record at or above P durable."""

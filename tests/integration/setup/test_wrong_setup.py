@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -264,6 +265,10 @@ def test_what_is_left_running_is_seen(setup):
     """The check itself: a process that works in the set-up's folder is found while it runs."""
     with subprocess.Popen(["sleep", "60"], cwd=setup.folder) as left:
         try:
+            give_up = time.monotonic() + 10
+            while not setup.running().get(left.pid):  # forked, and not yet another program
+                assert time.monotonic() < give_up
+                time.sleep(0.01)
             assert setup.running() == {left.pid: "sleep 60 "}
         finally:
             left.kill()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 
 import pytest
 from fakes import delivery_world as world
 
+import headrace.streams.delivery.lane
 from headrace.feature_store.memory import MemoryStore
-from headrace.schemas.errors import DeadLetterShareError
+from headrace.schemas.errors import DeadLetterShareError, StoreUnavailableError
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ports import StagePorts
@@ -90,6 +92,50 @@ async def test_a_partition_that_another_worker_had_is_taken_over_anew() -> None:
     held = await scene.store.held(f"fold/{world.TOPIC}/0")
     assert held == (3, 3)
     assert scene.published == world.expected(scene.log.values)
+
+
+async def test_a_checkpoint_that_was_rolled_back_is_written_again_on_leaving() -> None:
+    """No batch came since: without it, a group that is deleted too would publish again."""
+    scene = Scene([b"a", b"b", b"c"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 1)
+    stale = copy.deepcopy(vars(scene.store))
+    await scene.feed(1, 3)
+    vars(scene.store).update(stale)
+    await scene.runner.revoked(TP)
+
+    assert (await scene.store.held(f"fold/{world.TOPIC}/0"))[1] == 3
+    assert scene.published == world.expected(scene.log.values)
+
+
+async def test_another_owner_is_left_alone() -> None:
+    """A claim above ours is no rollback: whoever leaves does not raise his own again."""
+    scene = Scene([b"a"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 1)
+    claim = await scene.store.claim(f"fold/{world.TOPIC}/0")
+    await scene.runner.revoked(TP)
+
+    assert await scene.store.held(f"fold/{world.TOPIC}/0") == (claim, 1)
+
+
+async def test_a_store_that_is_away_holds_nobody_up(monkeypatch) -> None:
+    """A lane that leaves gives it a moment."""
+    scene = Scene([b"a"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 1)
+    asked = []
+
+    async def away(key: str) -> tuple[int, int | None]:
+        asked.append(key)
+        raise StoreUnavailableError("away")
+
+    monkeypatch.setattr(scene.store, "held", away)
+    monkeypatch.setattr(headrace.streams.delivery.lane, "LEAVE_S", 0.05)
+    await asyncio.wait_for(scene.runner.revoked(TP), 5)
+
+    assert asked
+    assert scene.failures == []
 
 
 async def test_too_many_dead_letters_end_the_worker() -> None:
