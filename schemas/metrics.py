@@ -24,6 +24,10 @@ MetricName = Literal[
     "headrace_serving_cache_hits_total",
     "headrace_upstream_bytes_total",
     "headrace_raw_bytes_total",
+    "headrace_worker_running",
+    "headrace_worker_restarts_total",
+    "headrace_worker_resident_bytes",
+    "headrace_worker_cpu_seconds_total",
 ]
 
 
@@ -48,6 +52,7 @@ class MetricSpec:
 
 _STAGE = ("pipeline", "stage")
 _PARTITION = ("pipeline", "stage", "partition")
+_WORKER = ("pipeline", "stage", "worker")
 
 CATALOGUE: dict[MetricName, MetricSpec] = {
     "headrace_stream_events_total": MetricSpec(
@@ -153,6 +158,34 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
     ),
     "headrace_raw_bytes_total": MetricSpec(
         "counter", "By", _STAGE, "bytes of telemetry read", "nothing: it follows the input"
+    ),
+    "headrace_worker_running": MetricSpec(
+        "gauge",
+        "1",
+        _WORKER,
+        "1 while the worker's process runs, 0 while it is started again",
+        "0 for long: its last line in the log says why",
+    ),
+    "headrace_worker_restarts_total": MetricSpec(
+        "counter",
+        "{restart}",
+        _WORKER,
+        "times the worker was started again",
+        "rising: the log names the reason of each",
+    ),
+    "headrace_worker_resident_bytes": MetricSpec(
+        "gauge",
+        "By",
+        _WORKER,
+        "resident memory of the worker's process",
+        "growing without end: see state bytes and held bytes",
+    ),
+    "headrace_worker_cpu_seconds_total": MetricSpec(
+        "counter",
+        "s",
+        _WORKER,
+        "CPU time used by the worker's process",
+        "near a second per second: the stage has no more to give; add a worker",
     ),
 }
 

@@ -17,6 +17,7 @@ from headrace.streams.health.verdict import Limits
 from headrace.streams.jobs import Endpoints, Status, stages_of
 from headrace.streams.local.services import bus_kind
 from headrace.streams.modes import check_mode, check_transactions
+from headrace.streams.observe.readings import Readings
 from headrace.streams.positions import check_store, settle_positions
 from headrace.streams.supervisor import Supervisor
 
@@ -79,6 +80,7 @@ class Site:
             stuck_restart_s=pipeline.delivery.stuck_restart_s,
         )
         self.health = SiteHealth(self.supervisor, limits, pipeline.name)
+        self.readings = Readings(pipeline.name, self.supervisor)
         self._watching: asyncio.Task[None] | None = None
 
     @property

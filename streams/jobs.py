@@ -89,6 +89,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         ready: All its partitions are taken over and nothing holds it back.
         events: Events by outcome.
         batches: Batches made durable.
+        busy_s: Time spent making them durable, seconds.
+        rewrites: Checkpoints written whole after a roll-back of the store.
         retries: Repeated steps by error code.
         expired: Events lost to retention.
         replayed: Events folded again on assignment.
@@ -101,6 +103,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         held_limit_bytes: Their bound; 0 before the stage has joined its group.
         state: What it remembers of its devices; None for a stage that remembers none.
         cache: Share of rows the cache answered, None while it is off.
+        calls: Session calls.
+        rows: Rows scored by the model.
+        cached: Rows answered by the cache.
         topic: Its source topic.
         partitions: Each partition of its share.
         error: Why the worker ends; in its last line only.
@@ -110,6 +115,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     events: dict[str, int] = {}
     batches: int = 0
+    busy_s: float = 0.0
+    rewrites: int = 0
     retries: dict[str, int] = {}
     expired: int = 0
     replayed: int = 0
@@ -122,6 +129,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     held_limit_bytes: int = 0
     state: StateFacts | None = None
     cache: float | None = None
+    calls: int = 0
+    rows: int = 0
+    cached: int = 0
     topic: str = ""
     partitions: tuple[PartitionStatus, ...] = ()
     error: str | None = None

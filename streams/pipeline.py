@@ -44,7 +44,6 @@ from headrace.streams.jobs import Endpoints, PartitionStatus, StateFacts
 from headrace.streams.modes import check_mode
 from headrace.streams.resting import Resting, say_rests
 from headrace.streams.source import StageSource
-from headrace.streams.telemetry import observe
 from headrace.streams.transport.publish import KafkaPublisher
 from headrace.streams.transport.stage import StageTransport
 from headrace.streams.transport.transactional_outlet import TransactionalOutlet
@@ -295,7 +294,6 @@ def _wire(
         snapshots=snapshots,
     )
     running.transport, running.runner = transport, runner
-    observe(running, pipeline=plan.pipeline.name, stage=plan.stage)
     return transport, transactions
 
 

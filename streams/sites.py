@@ -15,6 +15,8 @@ from headrace.streams.assembly import Site
 from headrace.streams.backing import Backing
 from headrace.streams.health.several import SeveralHealth
 from headrace.streams.jobs import Endpoints
+from headrace.streams.observe.exposition import exposition
+from headrace.streams.observe.samples import added
 
 log = logging.getLogger("headrace.sites")
 
@@ -97,6 +99,13 @@ class Sites:
         self.health = SeveralHealth(
             {name: site.health for name, site in self.running.items()}, self.ended
         )
+
+    def metrics(self, name: str | None = None) -> str | None:
+        """Samples as Prometheus reads them, of all pipelines or of one; None of an unknown name."""
+        if name is not None and name not in self.running:
+            return None
+        sites = self.running.values() if name is None else [self.running[name]]
+        return exposition(added(site.readings.samples() for site in sites))
 
     async def start(self) -> Endpoints:
         """Bring up every pipeline that can be.

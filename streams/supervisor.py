@@ -89,7 +89,10 @@ class Supervisor:
     ) -> None:
         self._endpoints: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._on_status = on_status
+        self.told: list[Callable[[Worker, Status], None]] = []
+        """Called with every status line, and of which worker."""
+        if on_status is not None:
+            self.told.append(lambda _, status: on_status(status))
         self._stopping = False
         self.workers = [
             Worker(
@@ -238,8 +241,8 @@ class Supervisor:
             except msgspec.DecodeError:
                 log.info("%s: %s", worker.name, line.decode(errors="replace").rstrip())
                 continue
-            if self._on_status is not None:
-                self._on_status(worker.status)
+            for tell in self.told:
+                tell(worker, worker.status)
 
     async def _errors(self, name: str, lines: asyncio.StreamReader | None) -> str:
         """Pass the worker's lines on; its last."""

@@ -114,11 +114,15 @@ def _put_aside() -> None:
 def _write(running: RunningStage) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     counters = running.counters
+    calls, rows, cached = running.served()
+    held, held_limit = running.held()
     status = Status(
         stage=running.plan.stage,
         ready=running.ready,
         events=dict(counters.events),
         batches=counters.batches,
+        busy_s=counters.busy_s,
+        rewrites=counters.rewrites,
         retries=dict(counters.retries),
         expired=counters.expired,
         replayed=counters.replayed,
@@ -127,10 +131,13 @@ def _write(running: RunningStage) -> None:
         upstream_bytes=counters.upstream_bytes,
         rss_mb=_rss_mb(usage.ru_maxrss),
         cpu_s=usage.ru_utime + usage.ru_stime,
-        held_bytes=running.held()[0],
-        held_limit_bytes=running.held()[1],
+        held_bytes=held,
+        held_limit_bytes=held_limit,
         state=running.state(),
         cache=running.cache_share(),
+        calls=calls,
+        rows=rows,
+        cached=cached,
         topic=running.plan.source,
         partitions=running.partitions(),
     )

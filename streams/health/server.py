@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/healthz` over HTTP/1.1: GET only, one answer per connection.
+"""`/livez`, `/readyz`, `/healthz` and `/metrics` over HTTP/1.1: GET only, one answer each.
 
 ``/livez/shops`` and so on ask for the pipeline of that name alone.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from headrace.schemas.errors import SettingsError
+from headrace.streams.observe.exposition import CONTENT_TYPE
 
 REQUEST_S = 5.0
 """Longest time for a whole request: one that says nothing holds no connection open."""
@@ -46,10 +47,13 @@ class HealthServer:
 
     Args:
         answers: Who knows.
+        metrics: The metrics of all pipelines (None) or of one by name, as Prometheus reads them;
+            None where there is none of this name.
     """
 
-    def __init__(self, answers: AnswersByName) -> None:
+    def __init__(self, answers: AnswersByName, metrics: Callable[[str | None], str | None]) -> None:
         self._answers = answers
+        self._metrics = metrics
         self._server: asyncio.Server | None = None
         self._open = 0
 
@@ -97,9 +101,11 @@ class HealthServer:
         if method != "GET":
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET\n", "text/plain")
         _, probe, name = (*path.split("/", 2), "", "")[:3]
+        if probe == "metrics" and (text := self._metrics(name or None)) is not None:
+            return _response(HTTPStatus.OK, text.encode(), CONTENT_TYPE)
         answers = self._answers.of(name) if name else self._answers
         if answers is None or probe not in ("livez", "readyz", "healthz"):
-            what = b"expected /livez, /readyz or /healthz, or one of them with /PIPELINE\n"
+            what = b"expected /livez, /readyz, /healthz, /metrics, or one of them with /PIPELINE\n"
             return _response(HTTPStatus.NOT_FOUND, what, "text/plain")
         if probe == "healthz":
             return _response(HTTPStatus.OK, _json(answers.facts()), "application/json")

@@ -18,11 +18,16 @@ EXTRAS = PROJECT["optional-dependencies"]
 INPUTS = {
     "requirements.txt": [
         *PROJECT["dependencies"],
-        *(r for extra in ("local", "host", "ui", "snapshots", "dev") for r in EXTRAS[extra]),
+        *(
+            r
+            for extra in ("local", "host", "ui", "otlp", "snapshots", "dev")
+            for r in EXTRAS[extra]
+        ),
     ],
     "requirements-worker.txt": [
         *PROJECT["dependencies"],
         *EXTRAS["host"],
+        *EXTRAS["otlp"],
         *EXTRAS["snapshots"],
         "setuptools",
     ],

@@ -42,7 +42,7 @@ class Probe:
 
     def __init__(self) -> None:
         self.told = Told()
-        self.server = HealthServer(self.told)
+        self.server = HealthServer(self.told, {None: "# all\n", "shops": "# shops\n"}.get)
         self.port = 0
 
     async def send(self, request: bytes) -> tuple[int, str]:
@@ -143,8 +143,15 @@ async def test_an_address_in_use_is_one_line() -> None:
         held.listen()
         port = held.getsockname()[1]
         with pytest.raises(SettingsError) as caught:
-            await HealthServer(Told()).start("127.0.0.1", port)
+            await HealthServer(Told(), {}.get).start("127.0.0.1", port)
 
     assert str(caught.value).startswith(f"listening on 127.0.0.1:{port} for health probes failed")
     assert "\n" not in str(caught.value)
     assert "HEADRACE_HEALTH" in str(caught.value)
+
+
+async def test_metrics_of_all_and_of_one(probe: Probe) -> None:
+    """The exposition is given as it is, by name too; a name that nobody has is not found."""
+    assert await probe.get("/metrics") == (200, "# all\n")
+    assert await probe.get("/metrics/shops") == (200, "# shops\n")
+    assert (await probe.get("/metrics/press"))[0] == 404

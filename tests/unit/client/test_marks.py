@@ -97,9 +97,9 @@ def test_keys_keep_their_partition_and_others_take_turns():
 
 
 @given(st.lists(st.floats(0.01, 1e7), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))
-def test_latency_quantiles_are_within_their_bucket(values, q):
-    """A quantile is within 2.3 % of the exact one."""
+def test_latency_quantiles_are_within_a_percent(values, q):
+    """A quantile is within 1 % of the exact one."""
     latency = Latency()
     latency.record(np.array(values))
     exact = np.quantile(values, q, method="inverted_cdf")
-    assert latency.quantile(q) == pytest.approx(exact, rel=0.023)
+    assert latency.quantile(q) == pytest.approx(exact, rel=0.01)

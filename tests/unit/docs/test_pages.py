@@ -10,6 +10,7 @@ import pytest
 import headrace.streams
 from headrace.enrichers.verdicts import CODES
 from headrace.schemas.metrics import CATALOGUE
+from headrace.schemas.metrics_page import page as metrics_page
 from headrace.schemas.reference import page
 from headrace.streams.agents.isolate import FAILED
 from headrace.streams.cli.main import COMMANDS
@@ -42,10 +43,11 @@ def test_commands_exist(file: Path) -> None:
     assert said - COMMANDS.keys() == set()
 
 
-def test_every_metric_is_described_for_operators() -> None:
-    """The operator's page has the whole catalogue."""
-    text = (ROOT / "docs/operator.md").read_text("utf-8")
+def test_the_metrics_page_is_the_catalogue() -> None:
+    """`python -m headrace.schemas.metrics_page > docs/metrics.md` would change nothing."""
+    text = (ROOT / "docs/metrics.md").read_text("utf-8")
 
+    assert text == metrics_page()
     assert [name for name in CATALOGUE if f"`{name}`" not in text] == []
 
 

@@ -1,0 +1,1 @@
+"""What is known of a running pipeline: metrics, latencies, traces, objectives, drift."""

@@ -1,0 +1,135 @@
+"""What `/metrics` says: the whole catalogue, of all workers together, over all their lives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.schemas.metrics import CATALOGUE, MetricName
+from headrace.streams.jobs import PartitionStatus, StateFacts, Status
+from headrace.streams.observe.exposition import exposition
+from headrace.streams.observe.readings import Readings
+from headrace.streams.observe.samples import Samples
+from headrace.streams.supervisor import Supervisor
+
+LINE = re.compile(r'(\w+)\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\} (\S+)')
+ESCAPED = re.compile(r"\\.")
+MEANS = {r"\n": "\n", r"\\": "\\", r"\"": '"'}
+PAIR = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+class Process:
+    """Runs."""
+
+    returncode = None
+
+
+class Scene:
+    """Two workers of each stage that start no process."""
+
+    def __init__(self) -> None:
+        self.supervisor: Supervisor | None = None
+
+    async def build(self) -> Scene:
+        self.supervisor = Supervisor(Path("p.toml"), ("enrich", "serve"), workers=2)
+        self.readings = Readings("press", self.supervisor)
+        self.workers = {worker.name: worker for worker in self.supervisor.workers}
+        for worker in self.workers.values():
+            worker.process = Process()
+        return self
+
+    def says(self, name: str, **facts: object) -> None:
+        worker = self.workers[name]
+        worker.status = Status(stage=worker.stage, ready=True, **facts)
+        for tell in self.supervisor.told:
+            tell(worker, worker.status)
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    return await Scene().build()
+
+
+def events(outcome: str, samples: Samples) -> float:
+    return samples[("headrace_stream_events_total", ("press", "enrich", outcome))]
+
+
+def parsed(text: str) -> Samples:
+    """The exposition read back; every line must be one of the format's."""
+    found: Samples = {}
+    for line in text.removesuffix("\n").split("\n"):
+        if not line or line.startswith("#"):
+            continue
+        match = LINE.fullmatch(line)
+        assert match is not None, line
+        name, labels, value = match.groups()
+        pairs = PAIR.findall(labels)
+        unquoted = [ESCAPED.sub(lambda m: MEANS[m[0]], value) for _, value in pairs]
+        assert tuple(key for key, _ in pairs) == CATALOGUE[name].labels
+        found[(name, tuple(unquoted))] = float(value)
+    return found
+
+
+async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
+    """A worker that has done something of everything has a line of every metric."""
+    facts = {
+        "events": {"in": 10, "out": 9, "dead": 1},
+        "retries": {"store.unavailable": 1},
+        "state": StateFacts(entities=3, bytes=900, clocks={"ahead": 1, "right": 2, "behind": 0}),
+        "partitions": (PartitionStatus(partition=0, lag=5, in_flight=1),),
+    }
+    scene.says("enrich", **facts)
+
+    text = exposition(scene.readings.samples())
+
+    assert {name for name, _ in parsed(text)} == set(get_args(MetricName))
+    assert text.count("# TYPE ") == len(CATALOGUE)
+
+
+async def test_workers_of_a_stage_are_added_up(scene: Scene) -> None:
+    """Counters and gauges of two workers are one sample; what is of a process stays its own."""
+    scene.says("enrich", events={"in": 10}, rss_mb=100.0)
+    scene.says("enrich-2", events={"in": 4}, rss_mb=50.0)
+
+    samples = scene.readings.samples()
+
+    assert events("in", samples) == 14
+    memory = "headrace_worker_resident_bytes"
+    assert samples[(memory, ("press", "enrich", "enrich"))] == 100 << 20
+    assert samples[(memory, ("press", "enrich", "enrich-2"))] == 50 << 20
+
+
+async def test_a_restart_takes_nothing_from_a_counter(scene: Scene) -> None:
+    """A new life counts from 0; what is told goes on, and gauges of the dead are not told."""
+    lag = ("headrace_stream_lag_events", ("press", "enrich", "0"))
+    scene.says("enrich", events={"in": 10}, partitions=(PartitionStatus(partition=0, lag=7),))
+    assert scene.readings.samples()[lag] == 7
+    scene.workers["enrich"].restarts = 1
+    before = scene.readings.samples()
+    scene.says("enrich", events={"in": 3})
+
+    assert events("in", before) == 10
+    assert lag not in before
+    assert events("in", scene.readings.samples()) == 13
+    restarts = ("headrace_worker_restarts_total", ("press", "enrich", "enrich"))
+    assert scene.readings.samples()[restarts] == 1
+
+
+@given(
+    st.dictionaries(
+        st.tuples(
+            st.just("headrace_stream_retries_total"),
+            st.tuples(st.text(), st.text(), st.text()),
+        ),
+        st.floats(0, 1e12),
+        max_size=5,
+    )
+)
+def test_what_is_written_is_what_was_there(samples: Samples) -> None:
+    """Any label value, with quotes, backslashes and line ends, reads back as it was."""
+    assert parsed(exposition(samples)) == samples
