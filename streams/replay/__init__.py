@@ -1,0 +1,1 @@
+"""The past of a topic, beside everything that is live: ranges, reads, tables."""
