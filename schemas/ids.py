@@ -70,7 +70,8 @@ def source_offset(prediction: str, pipeline: str, topic: str, partition: int) ->
 
 def _keys(pipeline: str, topic: str, partition: int) -> U64:
     name = f"{pipeline}\0{topic}\0{partition}".encode()
-    return np.frombuffer(hashlib.blake2b(name, digest_size=16).digest(), dtype="<u8")
+    digest = hashlib.blake2b(name, digest_size=16).digest()
+    return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
 
 
 def _unmix(x: U64) -> U64:
@@ -79,7 +80,8 @@ def _unmix(x: U64) -> U64:
     x = x * np.uint64(pow(0x94D049BB133111EB, -1, 1 << 64))
     x = x ^ (x >> np.uint64(27)) ^ (x >> np.uint64(54))
     x = x * np.uint64(pow(0xBF58476D1CE4E5B9, -1, 1 << 64))
-    return x ^ (x >> np.uint64(30)) ^ (x >> np.uint64(60))
+    found: U64 = x ^ (x >> np.uint64(30)) ^ (x >> np.uint64(60))
+    return found
 
 
 def _mix(x: U64) -> U64:
