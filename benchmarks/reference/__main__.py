@@ -1,7 +1,8 @@
 """The reference job, every side in turn: ``python benchmarks/reference`` (``make bench``).
 
-Without --bus and --store it starts an Apache Kafka and a store of its own and ends them. Writes a
-JSON report and, from that report, the tables and figures of ``docs/benchmarks.md``.
+Without --bus and --store it starts an Apache Kafka and a store of its own and ends them. Says how
+long it will take, and again before each run of a side. Writes a JSON report and, from that report,
+the tables and figures of ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import logging
 import secrets
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from subprocess import SubprocessError
 from typing import Any
@@ -25,6 +28,8 @@ from latency import latency, median_runs
 from machine import machine, moment, source, versions_of
 from outcomes import failures
 from profile_cost import stage_cost
+from progress import Progress
+from promised import promised
 from scaling import POINTS, scaling
 from services import kafka, store
 from sides import EMBEDDED, SIDES
@@ -35,7 +40,7 @@ from headrace.schemas.errors import HeadraceError
 
 PARTS = ("sides", "latency", "startup", "memory", "stages", "scaling")
 USUAL = PARTS[:-1]
-"""The parts of a run in which nothing is said: under 24 minutes on two quiet cores."""
+"""The parts of a run in which nothing is said: under 25 minutes on two quiet cores."""
 LATENCY_RUNS = (
     ("headrace", "kafka"),
     ("handwritten", "kafka"),
@@ -44,6 +49,8 @@ LATENCY_RUNS = (
 )
 STARTS = ("embedded", "kafka")
 STAGE_EVENTS = 600_000
+Told = Callable[[float], None]
+"""Takes the share of a part that is done."""
 
 
 async def main() -> None:
@@ -55,18 +62,25 @@ async def main() -> None:
     args = arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are just being made
     prepare(env for part in args.parts for env in envs_of(part, args))
-    print(estimate.said(expected(args)), flush=True)
+    minutes = expected(args)
+    print(estimate.said(minutes), flush=True)
+    progress = Progress(minutes)
     report: dict[str, Any] = json.loads(args.out.read_text()) if args.out.is_file() else {}
     for part in args.parts:
-        await measure(part, args, report)
+        progress.say(part, 0.0)
+        await measure(part, args, report, progress)
         report["machine"] = machine()
-        about = {"machine": report["machine"], "versions": versions_of(envs_of(part, args))}
+        found = versions_of(envs_of(part, args))
+        report["versions"] = report.get("versions", {}) | found
+        about = {"machine": report["machine"], "versions": found}
         report["measured"][part] |= about | source()
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     args.doc.write_text(write_document(report), "utf-8")
     figures = draw(args.out, args.doc.with_name("benchmarks"))
     print(f"wrote {args.out}, {args.doc} and {figures}")
+    if args.json:
+        print(json.dumps(promised(report)), flush=True)
     if failed := failures(report, args.parts):
         raise SystemExit("\n".join(f"failed: {line}" for line in failed))
 
@@ -86,13 +100,15 @@ def envs_of(part: str, args: argparse.Namespace) -> set[str]:
     return {OWN} | more.get(part, set())
 
 
-async def measure(part: str, args: argparse.Namespace, report: dict[str, Any]) -> None:
+async def measure(
+    part: str, args: argparse.Namespace, report: dict[str, Any], progress: Progress
+) -> None:
     """Put what a part measured into the report; of one that failed the reason alone."""
     report.setdefault("failed", {}).pop(part, None)
     report.setdefault("measured", {})[part] = moment()
     began = time.monotonic()
     try:
-        found = await RUN[part](args)
+        found = await RUN[part](args, partial(progress.say, part))
     except (SystemExit, SubprocessError, HeadraceError) as error:
         print(f"{part} failed: {error}", flush=True)
         report["failed"][part] = str(error)
@@ -121,7 +137,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="*", default=list(USUAL), choices=PARTS,
                         help="what to measure; nothing: write page and plots anew")  # fmt: skip
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each side; slow ones 2")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
     parser.add_argument(
         "--events",
         type=int,
@@ -137,22 +153,25 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--points", nargs="+", default=list(POINTS), choices=list(POINTS),
                         help="what the scaling part varies")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="shorter logs in the scaling part")
+    parser.add_argument("--json", action="store_true",
+                        help="end with one JSON object: figures of the sides, latency, startup, "
+                        "memory, versions")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("build/bench/reference.json"))
     parser.add_argument("--doc", type=Path, default=Path("docs/benchmarks.md"))
     return parser.parse_args()
 
 
-async def run_sides(args: argparse.Namespace) -> dict[str, Any]:
+async def run_sides(args: argparse.Namespace, told: Told) -> dict[str, Any]:
     """Throughput of every side."""
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
         url = await stack.enter_async_context(store(args.store))
         return await throughput(
-            bus, url, args.sides, rounds=args.rounds, most=args.events, seed=args.seed
+            bus, url, args.sides, rounds=args.rounds, most=args.events, seed=args.seed, told=told
         )
 
 
-async def run_stages(args: argparse.Namespace) -> dict[str, dict[str, float]]:
+async def run_stages(args: argparse.Namespace, told: Told) -> dict[str, dict[str, float]]:
     """CPU per event of each of Headrace's stages, alone."""
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
@@ -160,7 +179,7 @@ async def run_stages(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         return await stage_cost(bus, url, events=min(args.events, STAGE_EVENTS), rounds=args.rounds)
 
 
-async def run_latency(args: argparse.Namespace) -> dict[str, Any]:
+async def run_latency(args: argparse.Namespace, told: Told) -> dict[str, Any]:
     """Latency of Headrace in both modes and on both buses, and of the hand-written loop."""
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
@@ -174,25 +193,30 @@ async def run_latency(args: argparse.Namespace) -> dict[str, Any]:
             if side in args.sides
         }
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
-        for number in range(args.latency_rounds):
-            for name in list(runs)[:: 1 if number % 2 == 0 else -1]:
-                found[name].append(await latency(*runs[name], args.rates, args.seconds))
+        turns = [
+            name
+            for n in range(args.latency_rounds)
+            for name in list(runs)[:: 1 if n % 2 == 0 else -1]
+        ]
+        for done, name in enumerate(turns):
+            told(done / len(turns))
+            found[name].append(await latency(*runs[name], args.rates, args.seconds))
     return {name: median_runs(rounds) for name, rounds in found.items()}
 
 
-async def run_startup(args: argparse.Namespace) -> dict[str, Any]:
+async def run_startup(args: argparse.Namespace, told: Told) -> dict[str, Any]:
     """From process start to the first prediction, on both local buses."""
     return {bus: await asyncio.to_thread(startup, bus, args.starts) for bus in STARTS}
 
 
-async def run_memory(args: argparse.Namespace) -> dict[str, float]:
+async def run_memory(args: argparse.Namespace, told: Told) -> dict[str, float]:
     """What Headrace's processes hold while nothing comes."""
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
         return await at_rest(bus, await stack.enter_async_context(store(args.store)))
 
 
-async def run_scaling(args: argparse.Namespace) -> dict[str, Any]:
+async def run_scaling(args: argparse.Namespace, told: Told) -> dict[str, Any]:
     """How Headrace grows with each dimension of the job."""
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))

@@ -14,6 +14,7 @@ from targets import (
     latency_verdicts,
     memory_verdict,
     once_verdicts,
+    ratio_said,
     ratio_verdict,
     start_verdict,
 )
@@ -27,14 +28,16 @@ validate, drop repeats, 8 features (4 raw, 4 EWMA), store updates, an ONNX MLP, 
 per event with `acks=all`, progress committed behind the output. Every side reads the same log on
 the same Apache Kafka and store, on the same machine, one side at a time, and must write the same
 values (but for the id and the time of serving), or counts as failed. Every 997th event is in the
-log twice, and every side must drop the second. All sides read JSON with the same library. To write
-it Headrace fills a template for a batch, the others encode a struct for each event. Headrace
-collects garbage by the clock, the others rarely, by a threshold. The bus is one broker, so
-replication is 1; the store keeps an append-only file. Rates differ from machine to machine; compare
-the ratios. A rate is taken from the first look at a side's predictions that finds a fifth of them
-to the first that finds 95 %: no side's start, joining of its group, or wait for a last batch
-counts. Each side's log is 3 to 10 s of its own work. CPU counts from a side's first record in any
-topic.
+log twice, and every side must drop the second. All sides read JSON with the same library and have
+an environment of their own. A batch of predictions is written by filling a template, by Headrace
+and by every other side with batches; a side with one event at a time encodes a struct, which is as
+fast for one. Headrace collects garbage by the clock, the others rarely, by a threshold. The bus is
+one broker, so replication is 1; the store keeps an append-only file. Rates differ from machine to
+machine; compare the ratios. A rate is taken from the first look at a side's predictions that finds
+a fifth of them to the first that finds 95 %: no side's start, joining of its group, or wait for a
+last batch counts. Each side's log is 4 to 10 s of its own work, and every side commits its progress
+several times in it: where the framework commits by the clock, its interval is set to a second (the
+table says its default). CPU counts from a side's first record in any topic.
 """
 STARTUP = """From the start of the process of `headrace demo` to the first prediction that its
 reader received; it starts the bus and the store in that time, too. Files are in the page cache,
@@ -51,10 +54,12 @@ number the slower. Sender and receiver are librdkafka's, which leave more of the
 that is measured.
 """
 TARGETS = """The budgets of the design, beside what was measured. A ratio is Headrace's throughput
-over that of the side, and the same budget is held against the side as one process and as two, as
-Headrace is three processes itself (one of them only supervises). Beside it the CPU of an event,
-Headrace's first, which no number of processes changes much. Where something else ran on the
-machine, no verdict is given (-).
+over that of the side, of the medians and, in brackets, of the rounds furthest apart; where the
+slowest round of one is no faster than the fastest of the other, the ranges overlap, and the order
+of the two is not shown by this run. A side with fewer rounds than Headrace has no verdict. The same
+budget is held against the side as one process and as two, as Headrace is three processes itself
+(one of them only supervises). Beside it the CPU of an event, Headrace's first, which no number of
+processes changes much. Where something else ran on the machine, no verdict is given (-).
 """
 LACKING = """Every side but Headrace, as written here, loses its EWMAs and its dedupe set at a
 restart, so that features change and repeats pass, and has no dead letter: one bad record stops it
@@ -75,7 +80,8 @@ numpy's.
 AGAIN = """## Again
 
 `make bench` measures all of it but the scaling, which is `make scale`; what was measured before
-stays. `make bench ARGS="--parts sides latency --sides headrace headrace_once"` compares the two
+stays. `ARGS=--json` ends it with one JSON object: each side's figures, latency, start, memory and
+versions. `make bench ARGS="--parts sides latency --sides headrace headrace_once"` compares the two
 delivery modes alone. `make bench ARGS=--parts` measures nothing: it writes this page and its
 figures anew. `make bench-gate` makes a short run and fails where a ratio of throughput, CPU or
 latency to another side fell by more than 20 % below the one in
@@ -174,8 +180,9 @@ def _targets(report: dict[str, Any]) -> str:
     sides, latency = ran(report.get("sides", {})), report.get("latency", {})
     load = sides.get("headrace", {}).get("processes_mb", {})
     rows = [
-        _target(report, ratio_verdict(sides, name), "sides", cpu=_cpu(sides, name))
+        _target(report, verdict, "sides", cpu=_cpu(sides, name), said=ratio_said(sides, name))
         for name in sides
+        if (verdict := ratio_verdict(sides, name)) is not None
     ]
     rows += [_target(report, v, "sides", "latency") for v in once_verdicts(sides, latency)]
     rows += [_target(report, v, "latency") for v in latency_verdicts(latency).values()]
@@ -193,12 +200,12 @@ def _targets(report: dict[str, Any]) -> str:
 
 
 def _target(
-    report: dict[str, Any], verdict: Verdict | None, *parts: str, cpu: str = "-"
+    report: dict[str, Any], verdict: Verdict | None, *parts: str, cpu: str = "-", said: str = ""
 ) -> list[str]:
     """The row of a budget; none where there is no verdict."""
     if verdict is None:
         return []
-    return [verdict.what, shown(verdict.found, 1), _said(report, verdict, *parts), cpu]
+    return [verdict.what, said or shown(verdict.found, 1), _said(report, verdict, *parts), cpu]
 
 
 def _cpu(sides: dict[str, Any], name: str) -> str:
@@ -212,7 +219,8 @@ def _sides(report: dict[str, Any]) -> str:
     fastest = sorted(sides.items(), key=lambda item: -item[1].get("events_per_s", 0.0))
     rows = [_side(report, name, side) for name, side in fastest]
     head = ["side", "processes", "events/s", "lowest to highest", "Headrace is × faster",
-            "target", "µs CPU per event", "cores used", "CPU of bus and store, µs per event",
+            "target", "commits after", "store written after", "µs CPU per event", "cores used",
+            "CPU of bus and store, µs per event",
             "memory, MB", "measured, s", "events", "rounds"]  # fmt: skip
     lost_by = {side["title"]: side["not_given"] for side in sides.values()}
     lost = "".join(f"- **{title}**: {lost}.\n" for title, lost in lost_by.items())
@@ -227,14 +235,15 @@ def _side(report: dict[str, Any], name: str, side: dict[str, Any]) -> list[str]:
     sides = report["sides"]
     about = [side["title"], str(side["processes"])]
     if name not in ran(sides):
-        return [*about, "failed", *["-"] * 9, f"{side['events']:,}", _rounds(side)]
-    base = sides.get("headrace", {}).get("events_per_s")
+        return [*about, "failed", *["-"] * 11, f"{side['events']:,}", _rounds(side)]
     return [
         *about,
         f"{side['events_per_s']:,.0f}",
         f"{min(side['rounds']):,} to {max(side['rounds']):,}",
-        f"{base / side['events_per_s']:.1f}" if base else "-",
+        ratio_said(sides, name) if "headrace" in ran(sides) and name != "headrace" else "-",
         _said(report, ratio_verdict(sides, name), "sides"),
+        side.get("commits", "-"),
+        side.get("stores", "-"),
         f"{side['us_cpu_per_event']:.1f}",
         f"{side['us_cpu_per_event'] * side['events_per_s'] / 1e6:.2f}",
         shown(side.get("us_cpu_of_services"), 1),

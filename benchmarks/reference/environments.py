@@ -1,4 +1,4 @@
-"""The environments of the sides: Headrace's own, and one for each framework, made when needed."""
+"""The environments of the sides: Headrace's own, and one for each other, made when needed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ OWN = "own"
 CLIENTS = "clients"
 """Of the sender and the receiver of the latency runs."""
 SHARED = ("numpy", "onnxruntime", "msgspec", "orjson", "redis", "hiredis", "aiokafka")
+OF_AIOKAFKA = frozenset({"faust", "handwritten"})
 TOOLS = frozenset({CLIENTS, "plots", "profile"})
 """Environments that run no side of the comparison, so need nothing that the sides share."""
 
@@ -59,5 +60,5 @@ def versions(env: str) -> dict[str, str]:
 def _shared_pins(env: str) -> str:
     if env in TOOLS:
         return ""
-    names = SHARED if env.startswith("faust") else SHARED[:-1]
+    names = SHARED if env in OF_AIOKAFKA else SHARED[:-1]
     return "".join(f"{name}=={version(name)}\n" for name in names)

@@ -19,6 +19,8 @@ CONTENDERS = Path(__file__).parent / "contenders"
 STOP_S = 20.0
 EMBEDDED = "embedded"
 EXACTLY_ONCE = "exactly-once"
+EPOCH_S = 1
+"""Of Bytewax, whole seconds; its default is 10, longer than a measured run."""
 
 
 @dataclass
@@ -88,8 +90,9 @@ class Side:
         events: Length of its log: some seconds of work at the rate it was seen at on two cores, a
             multiple of its batches times its processes. Sides of one length share one log, and a
             shorter log is the front of a longer one.
-        rounds: Most runs of it; a campaign has time for few of the slow sides, and one fewer of a
-            side as two processes.
+        commits: After what its progress is committed, beside the framework's default where the
+            clock decides: every side commits several times while it is timed.
+        stores: After what its rows are in the store.
         names_partition: Whether it says which partition a prediction goes to, or leaves that to
             the hash of the key.
         mode: Headrace's delivery mode.
@@ -99,8 +102,9 @@ class Side:
     env: str = OWN
     script: str = ""
     processes: int = 1
-    events: int = 1_800_000
-    rounds: int = 9
+    events: int = 1_200_000
+    commits: str = "each batch"
+    stores: str = "each batch"
     names_partition: bool = True
     mode: str = "at-least-once"
 
@@ -186,7 +190,7 @@ def _bytewax(side: Side, folder: Path, number: int, ports: Sequence[int]) -> lis
         init = ["-m", "bytewax.recovery", str(recovery), str(len(ports))]
         subprocess.run([python_of(side.env), *init], check=True)
     command = ["-m", "bytewax.run", str(CONTENDERS / side.script)]
-    command += ["-r", str(recovery), "-s", "10", "-b", "0"]
+    command += ["-r", str(recovery), "-s", str(EPOCH_S), "-b", "0"]
     if len(ports) > 1:
         addresses = ";".join(f"127.0.0.1:{port}" for port in ports)
         command += ["-i", str(number), "-a", addresses]
@@ -194,28 +198,38 @@ def _bytewax(side: Side, folder: Path, number: int, ports: Sequence[int]) -> lis
 
 
 ONE_PROCESS: dict[str, Side] = {
-    "handwritten": Side("hand-written aiokafka loop", script="handwritten.py", events=600_000),
+    "handwritten": Side(
+        "hand-written aiokafka loop", "handwritten", "handwritten.py", events=600_000
+    ),
     "bytewax": Side(
-        "Bytewax, hand-batched", "bytewax", "bytewax_batched.py", rounds=3, events=360_000,
-        names_partition=False,
+        "Bytewax, hand-batched", "bytewax", "bytewax_batched.py", events=600_000,
+        commits=f"{EPOCH_S} s (default 10)", names_partition=False,
     ),
     "quix_sink": Side(
-        "Quix Streams, batched in its sink", "quix", "quix_sink.py", events=360_000, rounds=3
+        "Quix Streams, batched in its sink", "quix", "quix_sink.py", events=360_000,
+        commits="0.2 s or 60,000 events (default 5 s)", stores="each commit",
     ),
     "quix": Side(
-        "Quix Streams, one event at a time", "quix", "quix_each.py", events=120_000, rounds=2,
-        names_partition=False,
+        "Quix Streams, one event at a time", "quix", "quix_each.py", events=180_000,
+        commits="1 s (default 5)", stores="each commit", names_partition=False,
     ),
-    "faust_take": Side("Faust, `take(1000)`", "faust", "faust_take.py", events=48_000, rounds=2),
-    "faust": Side("Faust, one event at a time", "faust", "faust_each.py", events=15_000, rounds=2),
+    "faust_take": Side(
+        "Faust, `take(1000)`", "faust", "faust_take.py", events=48_000, commits="1 s (default 2.8)"
+    ),
+    "faust": Side(
+        "Faust, one event at a time", "faust", "faust_each.py", events=20_000,
+        commits="1 s (default 2.8)", stores="1 s, by a timer",
+    ),
 }  # fmt: skip
 
 SIDES: dict[str, Side] = {
     "headrace": Side("Headrace, `headrace up`", processes=3),
-    "headrace_once": Side("Headrace, exactly-once", processes=3, mode=EXACTLY_ONCE),
+    "headrace_once": Side(
+        "Headrace, exactly-once", processes=3, commits="each transaction", mode=EXACTLY_ONCE
+    ),
     **ONE_PROCESS,
     **{
-        f"{name}{TWO}": replace(side, processes=2, events=2 * side.events, rounds=side.rounds - 1)
+        f"{name}{TWO}": replace(side, processes=2, events=2 * side.events)
         for name, side in ONE_PROCESS.items()
     },
 }

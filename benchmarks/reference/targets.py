@@ -64,14 +64,38 @@ class Verdict:
 
 
 def ratio_verdict(sides: dict[str, Any], name: str) -> Verdict | None:
-    """The budget beside one side; None where there is none, or one of the two has no figures."""
+    """The budget beside one side; None where there is none, or no pair of equally many rounds."""
     one = name.removesuffix(TWO)
     budget = TIMES_FASTER.get(SAME_BUDGET.get(one, one))
     if budget is None or not {name, "headrace"} <= ran(sides).keys():
         return None
+    if len(sides[name]["rounds"]) < len(sides["headrace"]["rounds"]):
+        return None
     found = sides["headrace"]["events_per_s"] / sides[name]["events_per_s"]
     what = f"times the throughput of {one}{' as two processes' if name != one else ''}"
     return Verdict(what, budget, found, at_least=True)
+
+
+def ratio_said(sides: dict[str, Any], name: str) -> str:
+    """Headrace's throughput over a side's, by the medians and by the rounds furthest apart.
+
+    Where the slowest round of one is no faster than the fastest of the other, it says so.
+
+    Example:
+        >>> sides = {"headrace": {"events_per_s": 300.0, "rounds": [250, 350]}}
+        >>> sides["bytewax"] = {"events_per_s": 100.0, "rounds": [100, 125]}
+        >>> ratio_said(sides, "bytewax")
+        '3.0 (2.0 to 3.5)'
+        >>> sides["bytewax"] = {"events_per_s": 240.0, "rounds": [230, 260]}
+        >>> ratio_said(sides, "bytewax")
+        '1.2 (1.0 to 1.5), **ranges overlap**'
+    """
+    ours, theirs = sides["headrace"], sides[name]
+    found = ours["events_per_s"] / theirs["events_per_s"]
+    least = min(ours["rounds"]) / max(theirs["rounds"])
+    most = max(ours["rounds"]) / min(theirs["rounds"])
+    overlap = ", **ranges overlap**" if least <= 1.0 <= most else ""
+    return f"{found:.1f} ({least:.1f} to {most:.1f}){overlap}"
 
 
 def latency_verdicts(latency: dict[str, Any]) -> dict[str, Verdict]:

@@ -13,7 +13,7 @@ import os
 import random
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -53,7 +53,14 @@ class Runs:
 
 
 async def throughput(
-    bus: str, store: str, names: Sequence[str], *, rounds: int, most: int, seed: int
+    bus: str,
+    store: str,
+    names: Sequence[str],
+    *,
+    rounds: int,
+    most: int,
+    seed: int,
+    told: Callable[[float], None],
 ) -> dict[str, Any]:
     """Run every side `rounds` times; its medians, and why a run of it failed.
 
@@ -61,9 +68,10 @@ async def throughput(
         bus: host:port.
         store: URL.
         names: Sides.
-        rounds: Runs of each; a slow side has fewer.
+        rounds: Runs of each.
         most: Events of the longest log; each side's is as long as the side says, but no longer.
         seed: Of the order of the sides in each round.
+        told: Called before each run with the share of them that is done.
     """
     runs = {name: Runs(min(most, SIDES[name].events)) for name in names}
     lengths = sorted({side.count for side in runs.values()})
@@ -74,34 +82,34 @@ async def throughput(
         print(f"log: {n} events of {size:.0f} bytes")
     await warm(bus, store, min(most, WARM_EVENTS))
     wrote: dict[str, Predictions] = {}
-    for number in range(rounds):
-        for name in in_turn(names, number, seed):
-            n, run = runs[name].count, run_of(name, number)
-            try:
-                result, found = await run_side(bus, store, telemetry[n], name, run, n)
-                sample.check(found.scores)
-                compare(wrote | {name: found})
-            except (SystemExit, CalledProcessError) as error:
-                # It is shown as failed; the other sides' figures stand without it.
-                runs[name].failed.append(f"round {number + 1}: {error}")
-                print(f"{name} failed in round {number + 1}: {error}", flush=True)
-                continue
-            wrote[name] = found
-            runs[name].results.append(result)
-            print(f"round {number + 1} {name}: {result}", flush=True)
+    turns = [(number, name) for number in range(rounds) for name in in_turn(names, number, seed)]
+    for done, (number, name) in enumerate(turns):
+        told(done / len(turns))
+        n, run = runs[name].count, run_of(name, number)
+        try:
+            result, found = await run_side(bus, store, telemetry[n], name, run, n)
+            sample.check(found.scores)
+            compare(wrote | {name: found})
+        except (SystemExit, CalledProcessError) as error:
+            # It is shown as failed; the other sides' figures stand without it.
+            runs[name].failed.append(f"round {number + 1}: {error}")
+            print(f"{name} failed in round {number + 1}: {error}", flush=True)
+            continue
+        wrote[name] = found
+        runs[name].results.append(result)
+        print(f"round {number + 1} {name}: {result}", flush=True)
     await delete(bus, *telemetry.values())
     print(f"predictions agree: {len(wrote)} of {len(names)} sides, {lengths[-1]} events")
     return {name: summary(name, side) for name, side in runs.items()}
 
 
 def in_turn(names: Sequence[str], number: int, seed: int) -> list[str]:
-    """The sides that have such a round, in an order that the seed and the round's number decide.
+    """The sides in an order that the seed and the round's number decide.
 
-    >>> sorted(in_turn(["headrace", "quix", "faust"], 1, 7)), in_turn(["headrace", "quix"], 2, 7)
-    (['faust', 'headrace', 'quix'], ['headrace'])
+    >>> sorted(in_turn(["headrace", "quix", "faust"], 1, 7))
+    ['faust', 'headrace', 'quix']
     """
-    due = [name for name in names if number < SIDES[name].rounds]
-    return random.Random(f"{seed} {number}").sample(due, len(due))
+    return random.Random(f"{seed} {number}").sample(names, len(names))
 
 
 async def warm(bus: str, store: str, count: int) -> None:
@@ -170,6 +178,8 @@ def summary(name: str, runs: Runs) -> dict[str, Any]:
         "title": side.title,
         "not_given": not_given(name),
         "processes": side.processes,
+        "commits": side.commits,
+        "stores": side.stores,
         "events": runs.count,
         "failed": runs.failed,
     }

@@ -1,7 +1,8 @@
 """Quix Streams as its documentation teaches: `apply`, `to_topic`, and a sink for the store.
 
-At-least-once, its default: a checkpoint flushes the producer and the sink, then commits. The state
-is kept in the process, as in the hand-written loop: its own state store does more per event.
+At-least-once, its default: a checkpoint flushes the producer and the sink, then commits, here every
+second instead of five, so that a measured run sees several. The state is kept in the process, as in
+the hand-written loop: its own state store does more per event.
 
 Tried, CPU of an event, in one run (with another library for JSON): 81 µs with a `BatchingSink`,
 which keeps every row until the checkpoint; 73 with a sink that keeps the newest of each device; 63
@@ -21,6 +22,7 @@ from quixstreams.sinks import BaseSink
 from redis import Redis
 
 BUS, STORE, TELEMETRY, OUTPUT, MODEL = told()
+COMMIT_S = 1.0
 job = Job(MODEL)
 
 
@@ -69,6 +71,7 @@ def main() -> None:
         broker_address=BUS,
         consumer_group=f"{OUTPUT}.quix",
         auto_offset_reset="earliest",
+        commit_interval=COMMIT_S,
         producer_extra_config={
             "acks": "all",
             "enable.idempotence": True,

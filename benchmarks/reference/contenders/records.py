@@ -1,7 +1,7 @@
 """Events as they are read and predictions as they are written, in every side but Headrace's.
 
-The library that reads is Headrace's own. Headrace writes a batch by filling a template; these sides
-have the library encode a struct for each event. Structs outside the garbage collector's sight: they
+The library that reads is Headrace's own. A batch is written by filling a template, as Headrace does
+(`template`), a single prediction from a struct. Structs outside the garbage collector's sight: they
 hold no cycles.
 """
 

@@ -12,7 +12,7 @@ PLOTS = FOLDER.parents[1] / "build" / "bench" / "envs" / "plots" / "bin" / "pyth
 SIDE = {
     "title": "one side", "not_given": "nothing", "processes": 1, "events": 10, "rounds": [90, 110],
     "events_per_s": 100.0, "us_cpu_per_event": 5.0, "rss_mb": 50.0, "processes_mb": {"serve": 40.0},
-    "window_s": 8.13,
+    "window_s": 8.13, "commits": "each batch", "stores": "each commit",
 }  # fmt: skip
 RATE = {"p50_ms": 15.0, "p99_ms": 51.0, "p99_9_ms": 30.0, "max_ms": 64.0, "missing": 0,
         "lowest_p50_ms": 9.0, "highest_p50_ms": 21.0, "most_behind_ms": 6.0,
@@ -34,7 +34,7 @@ REPORT = {
 }
 WHOLE = REPORT | {
     "sides": {
-        "headrace": SIDE | {"events_per_s": 299.0}, "handwritten": SIDE,
+        "headrace": SIDE | {"events_per_s": 299.0, "rounds": [290, 308]}, "handwritten": SIDE,
         "faust_x2": SIDE | {"us_cpu_of_services": 1.5},
     },
     "latency": {"headrace on kafka": {"20000": RATE}, "handwritten on kafka": {"1000": RATE}},
@@ -84,10 +84,12 @@ def test_of_several_rounds_the_median_is_shown(reference):
 def test_the_page_holds_what_the_report_holds(reference):
     """The numbers of each part, with the budget beside them."""
     page = reference("document").write_document(WHOLE)
-    figures = "5.0 | 0.00 | - | 50 | 8.1 | 10 | 2 |"
-    assert f"| one side | 1 | 100 | 90 to 110 | 3.0 | ≥ 3: missed | {figures}" in page
-    figures = "5.0 | 0.00 | 1.5 | 50 | 8.1 | 10 | 2 |"
-    assert f"| one side | 1 | 100 | 90 to 110 | 3.0 | ≥ 150: missed | {figures}" in page
+    figures = "each batch | each commit | 5.0 | 0.00 | - | 50 | 8.1 | 10 | 2 |"
+    assert f"| one side | 1 | 100 | 90 to 110 | 3.0 (2.6 to 3.4) | ≥ 3: missed | {figures}" in page
+    figures = "each batch | each commit | 5.0 | 0.00 | 1.5 | 50 | 8.1 | 10 | 2 |"
+    assert (
+        f"| one side | 1 | 100 | 90 to 110 | 3.0 (2.6 to 3.4) | ≥ 150: missed | {figures}" in page
+    )
     assert "| sides | 2026-11-21T12:00+00:00 | 0.2 | - | 12.5 | abc | cafe | this |" in page
     assert "- own: python 3.11.7 (sides)\n" in page
     assert "Not measured: headrace_once, bytewax, " in page
@@ -106,7 +108,7 @@ def test_what_failed_is_on_the_page(reference):
     sides = {"headrace": SIDE, "handwritten": gone | {"failed": ["round 1: it ended\nits log"]}}
     report = REPORT | {"sides": sides, "failed": {"memory": "no bus"}}
     page = reference("document").write_document(report)
-    assert "| one side | 1 | failed | - | - | - | - | - | - | - | - | - | 10 | 0 of 1 |" in page
+    assert f"| one side | 1 | failed |{' - |' * 11} 10 | 0 of 1 |" in page
     assert "- memory: no bus\n- handwritten, round 1: it ended\n" in page
     assert "times the throughput" not in page
     assert [key for key, _, _ in reference("plots_series").throughput_series(sides)] == ["headrace"]
@@ -158,12 +160,38 @@ def test_an_event_that_did_not_come_misses_every_budget(reference):
 
 def test_two_processes_are_beside_the_one(reference):
     """A side as two processes is held to the same budget, as Headrace is three; so is its CPU."""
-    sides = WHOLE["sides"] | {"handwritten_x2": SIDE | {"events_per_s": 200.0}}
+    twice = SIDE | {"events_per_s": 200.0, "rounds": [190, 240]}
+    sides = WHOLE["sides"] | {"handwritten_x2": twice}
     page = reference("document").write_document(WHOLE | {"sides": sides})
-    assert "| times the throughput of handwritten | 3.0 | ≥ 3: missed | 5.0 : 5.0 |" in page
-    two = "| times the throughput of handwritten as two processes | 1.5 | ≥ 3: missed | 5.0 : 5.0 |"
+    one = "| times the throughput of handwritten | 3.0 (2.6 to 3.4) | ≥ 3: missed | 5.0 : 5.0 |"
+    two = (
+        "| times the throughput of handwritten as two processes | 1.5 (1.2 to 1.6) | ≥ 3: missed |"
+    )
+    assert one in page
     assert two in page
     assert "Headrace is three processes" in page
+
+
+def test_ranges_that_overlap_are_marked_and_too_few_rounds_are_not_judged(reference):
+    """In both tables; where not even the furthest rounds overlap nothing is marked."""
+    write = reference("document").write_document
+    assert "**ranges overlap**" not in write(WHOLE)
+    near = {"handwritten": SIDE | {"events_per_s": 280.0, "rounds": [250, 290]}}
+    page = write(WHOLE | {"sides": WHOLE["sides"] | near})
+    assert page.count("| 1.1 (1.0 to 1.2), **ranges overlap** |") == 2
+    once = {"handwritten": SIDE | {"rounds": [100]}}
+    page = write(WHOLE | {"sides": WHOLE["sides"] | once})
+    assert "| 100 | 100 to 100 | 3.0 (2.9 to 3.1) | - |" in page
+    assert "times the throughput of handwritten |" not in page
+
+
+def test_the_time_that_is_left_follows_the_machine(reference):
+    """By the estimate first, then by the pace so far; at the end nothing is left."""
+    clock = [0.0]
+    left = reference("progress").Progress({"a": 10.0, "b": 5.0}, now=lambda: clock[0]).left_min
+    assert (left("a", 0.0), left("b", 0.0)) == (15.0, 5.0)
+    clock[0] = 300.0
+    assert (left("a", 1.0), left("b", 1.0)) == (2.5, 0.0)
 
 
 def test_a_busy_machine_is_said_to_be_one(reference):
@@ -175,7 +203,7 @@ def test_a_busy_machine_is_said_to_be_one(reference):
         at = {"sides": {"at": "2026-11-21T12:00+00:00", "load_before": 0.0} | before}
         page = write(WHOLE | {"measured": at})
         assert "not quiet before sides" in page
-        assert "| times the throughput of handwritten | 3.0 | - |" in page
+        assert "| times the throughput of handwritten | 3.0 (2.6 to 3.4) | - |" in page
         assert "400: met" not in page
     at = {"at": "2026-11-21T12:00+00:00", "load_before": 9.0, "busy_cores_before": 0.1}
     assert "not quiet" not in write(WHOLE | {"measured": {"sides": at}})

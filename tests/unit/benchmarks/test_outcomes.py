@@ -25,11 +25,11 @@ def test_examples_are_as_they_say(reference, name):
 
 @pytest.fixture
 def campaign(reference, monkeypatch):
-    """A way to run the rounds with sides that are functions of the round's number."""
+    """A way to run rounds with sides that are functions of their number; it says how far it is."""
     throughput, written = reference("throughput"), reference("written")
 
     def run(sides, rounds):
-        turns = dict.fromkeys(sides, -1)
+        turns, shares = dict.fromkeys(sides, -1), []
 
         async def side(bus, store, telemetry, name, run, count):
             if "warm" in run:
@@ -49,9 +49,14 @@ def campaign(reference, monkeypatch):
         monkeypatch.setattr(throughput, "run_side", side)
         monkeypatch.setattr(throughput, "fill", fill)
         monkeypatch.setattr(throughput, "delete", delete)
-        return asyncio.run(
-            throughput.throughput("", "", list(sides), rounds=rounds, most=10, seed=1)
+        found = asyncio.run(
+            throughput.throughput(
+                "", "", list(sides), rounds=rounds, most=10, seed=1, told=shares.append
+            )
         )
+        of = rounds * len(sides)
+        assert shares == [done / of for done in range(of)]
+        return found
 
     return run
 

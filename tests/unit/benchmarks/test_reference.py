@@ -295,14 +295,13 @@ def test_every_log_is_as_long_as_its_side_is_fast(reference):
 
 
 def test_the_order_of_the_sides_is_drawn_for_each_round(reference):
-    """One seed gives one order, rounds differ, and every side is in each of its rounds once."""
+    """One seed gives one order, rounds differ, and every side is in each round once."""
     in_turn, sides = reference("throughput").in_turn, reference("sides").SIDES
     orders = [in_turn(list(sides), number, 7) for number in range(3)]
     assert orders == [in_turn(list(sides), number, 7) for number in range(3)]
     assert orders[0] != orders[1]
     assert orders != [in_turn(list(sides), number, 8) for number in range(3)]
-    for number, order in enumerate(orders):
-        assert sorted(order) == sorted(n for n in sides if sides[n].rounds > number)
+    assert all(sorted(order) == sorted(sides) for order in orders)
 
 
 def test_the_log_is_the_same_for_every_length(reference):
@@ -357,6 +356,12 @@ def test_sides_are_named_as_the_report_promises(reference):
     ones = {name for name in sides if not name.endswith("_x2")}
     assert set(sides) - ones == {f"{name}_x2" for name in ones - ours}
     assert all(sides[name].processes == 1 for name in ones - ours)
+    found = reference("promised").promised({"sides": {name: {"events_per_s": 1} for name in sides}})
+    assert set(found) == {"sides", "latency", "startup", "memory", "versions"}
+    assert set(found["sides"]) == promised
+    assert all(
+        set(side) == {"events_per_s", "us_cpu_per_event"} for side in found["sides"].values()
+    )
 
 
 def test_every_side_says_what_it_does_not_give(reference):
@@ -367,4 +372,18 @@ def test_every_side_says_what_it_does_not_give(reference):
         assert side.topics("run"), name
         assert (FOLDER / "contenders" / side.script).exists()
         pins = FOLDER / "envs" / f"{side.env}.txt"
+        assert (side.env == "own") == (not side.script), name
         assert side.env == "own" or "==" in pins.read_text("utf-8")
+
+
+def test_every_side_commits_several_times_while_it_is_timed(reference):
+    """An interval that the clock decides is a second, in the script as in the table."""
+    sides = reference("sides")
+    for name, side in sides.SIDES.items():
+        interval = re.match(r"([\d.]+) s", side.commits)
+        assert interval is None or float(interval[1]) <= 1.0, name
+    said = {"quix": "COMMIT_S = 1.0", "quix_sink": "WAIT_S = 0.2"}
+    for name, line in said.items():
+        assert line in (FOLDER / "contenders" / sides.SIDES[name].script).read_text("utf-8")
+    assert "COMMIT_S = 1.0" in (FOLDER / "contenders" / "faust_job.py").read_text("utf-8")
+    assert sides.EPOCH_S == 1
