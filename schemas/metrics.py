@@ -24,6 +24,7 @@ MetricName = Literal[
     "headrace_serving_cache_hits_total",
     "headrace_upstream_bytes_total",
     "headrace_raw_bytes_total",
+    "headrace_stream_latency_seconds",
     "headrace_worker_running",
     "headrace_worker_restarts_total",
     "headrace_worker_resident_bytes",
@@ -43,7 +44,7 @@ class MetricSpec:
         action: What to do when it moves.
     """
 
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     unit: str
     labels: tuple[str, ...]
     meaning: str
@@ -158,6 +159,15 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
     ),
     "headrace_raw_bytes_total": MetricSpec(
         "counter", "By", _STAGE, "bytes of telemetry read", "nothing: it follows the input"
+    ),
+    "headrace_stream_latency_seconds": MetricSpec(
+        "histogram",
+        "s",
+        ("pipeline", "hop", "class"),
+        "how long events took from one place to another, by device class; the hop says from when "
+        "to when",
+        "the hop that rises is where the time goes; device_to_ingest rising alone: the devices' "
+        "clocks or their link",
     ),
     "headrace_worker_running": MetricSpec(
         "gauge",

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Devices, Input, Name
+from headrace.schemas.observe import Observe
 from headrace.schemas.strict import convert, nearest
 from headrace.schemas.summary import MAX_FREQUENT
 from headrace.schemas.views import Column, View, expand
@@ -191,6 +192,7 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         summary: What is summarized upstream.
         topics: Topic names and sizes.
         delivery: Delivery rules.
+        observe: What is watched while it runs.
     """
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -203,6 +205,7 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     summary: Summary = Summary()
     topics: Topics = Topics()
     delivery: Delivery = Delivery()
+    observe: Observe = Observe()
 
     def columns(self) -> tuple[Column, ...]:
         """Every feature column, in order."""
@@ -248,13 +251,9 @@ def _check(pipeline: Pipeline) -> None:
     """What types cannot say: names that refer to other names."""
     columns = {c.name for c in pipeline.columns()}
     _known("model.inputs", pipeline.model.inputs, columns)
-    _known("summary.group_by", pipeline.summary.group_by, pipeline.attribute_names)
-    for name in pipeline.summary.group_by:
-        if name in pipeline.input.attributes and not pipeline.input.attributes[name].values:
-            raise ValueError(
-                f"summary.group_by names {name!r}, whose values are not listed; list them in "
-                f"input.attributes.{name}.values, so that nothing else can travel upstream"
-            )
+    _listed(pipeline, "summary.group_by", pipeline.summary.group_by, "travel upstream")
+    if (name := pipeline.observe.class_by) is not None:
+        _listed(pipeline, "observe.class_by", (name,), "become a label of a metric")
     _known("summary.metrics", pipeline.summary.metrics, pipeline.input.metric_names)
     delivery = pipeline.delivery
     if delivery.stuck_restart_s < delivery.stuck_after_s:
@@ -273,6 +272,17 @@ def _check(pipeline: Pipeline) -> None:
         raise ValueError(
             f"attributes {sorted(doubled)} come from both the payload and the registry"
         )
+
+
+def _listed(pipeline: Pipeline, place: str, names: tuple[str, ...], what: str) -> None:
+    """Attributes whose values a producer cannot choose."""
+    _known(place, names, pipeline.attribute_names)
+    for name in names:
+        if name in pipeline.input.attributes and not pipeline.input.attributes[name].values:
+            raise ValueError(
+                f"{place} names {name!r}, whose values are not listed; list them in "
+                f"input.attributes.{name}.values, so that nothing else can {what}"
+            )
 
 
 def _known(place: str, names: tuple[str, ...], known: set[str] | tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.schemas.batch import F64, I64, Headers, LastRecord, RecordBatch
+from headrace.schemas.timed import Timed
 
 Fields = Iterable[tuple[bytes, bytes]]
 """State as the checkpoint keeps it: opaque field names and values."""
@@ -226,12 +227,14 @@ class Effects:
         online: Rows for the online store.
         delta: Change of the partition's state.
         counts: Events by what became of them: ``in``, ``out``, ``dead``, ``late``, ``repeated``.
+        timed: When the events that came through happened; None where there are none.
     """
 
     outputs: list[Output]
     online: list[OnlineRows]
     delta: Delta
     counts: dict[str, int] = field(default_factory=dict)
+    timed: Timed | None = None
 
 
 class PartitionState(Protocol):

@@ -29,6 +29,7 @@ _SECTIONS = {
     "Summary": "[summary]",
     "Topics": "[topics]",
     "Delivery": "[delivery]",
+    "Observe": "[observe]",
 }
 
 

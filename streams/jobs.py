@@ -81,6 +81,16 @@ class StateFacts(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker saw of the batches that went through it, since it was started.
+
+    Attributes:
+        latencies: By hop and device class, counts of latencies (`observe.hops.Counted`).
+    """
+
+    latencies: dict[str, dict[str, bytes]] = {}
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's totals and where it is, one line on standard output every half second.
 
@@ -108,6 +118,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         cached: Rows answered by the cache.
         topic: Its source topic.
         partitions: Each partition of its share.
+        seen: What it saw of its batches; in one line of several.
         error: Why the worker ends; in its last line only.
     """
 
@@ -134,4 +145,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     cached: int = 0
     topic: str = ""
     partitions: tuple[PartitionStatus, ...] = ()
+    seen: Seen | None = None
     error: str | None = None

@@ -42,6 +42,7 @@ from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.health.readings import partition_statuses
 from headrace.streams.jobs import Endpoints, PartitionStatus, StateFacts
 from headrace.streams.modes import check_mode
+from headrace.streams.observe.stage_observer import StageObserver
 from headrace.streams.resting import Resting, say_rests
 from headrace.streams.source import StageSource
 from headrace.streams.transport.publish import KafkaPublisher
@@ -142,6 +143,7 @@ class RunningStage:
 
     plan: StagePlan
     counters: Counters = field(default_factory=Counters)
+    observer: StageObserver = field(default_factory=StageObserver)
     transport: StageTransport | None = None
     runner: StageRunner | None = None
     _facts: dict[int, StateFacts] = field(default_factory=dict)
@@ -292,6 +294,7 @@ def _wire(
         central=frozenset(t.name for t in plan.topics.all() if t.data == "central"),
         transactions=partial(TransactionalOutlet, transactions) if transactions else None,
         snapshots=snapshots,
+        observer=running.observer,
     )
     running.transport, running.runner = transport, runner
     return transport, transactions

@@ -16,7 +16,7 @@ from headrace.streams.backing import Backing
 from headrace.streams.health.several import SeveralHealth
 from headrace.streams.jobs import Endpoints
 from headrace.streams.observe.exposition import exposition
-from headrace.streams.observe.samples import added
+from headrace.streams.observe.samples import Histograms, added
 
 log = logging.getLogger("headrace.sites")
 
@@ -104,8 +104,11 @@ class Sites:
         """Samples as Prometheus reads them, of all pipelines or of one; None of an unknown name."""
         if name is not None and name not in self.running:
             return None
-        sites = self.running.values() if name is None else [self.running[name]]
-        return exposition(added(site.readings.samples() for site in sites))
+        sites = list(self.running.values()) if name is None else [self.running[name]]
+        histograms: Histograms = {}
+        for site in sites:
+            histograms |= site.readings.histograms()
+        return exposition(added(site.readings.samples() for site in sites), histograms)
 
     async def start(self) -> Endpoints:
         """Bring up every pipeline that can be.

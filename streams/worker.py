@@ -27,6 +27,9 @@ from headrace.streams.supervisor import EXIT_FATAL
 from headrace.streams.transport.stage import load_faust
 
 STATUS_EVERY_S = 0.5
+SEEN_EVERY = 4
+"""One in so many status lines tells what was seen, every two seconds."""
+
 UNREADY_EVERY_S = 0.05
 """Between two status lines before the first batch: the pipeline's start-up waits for "ready"."""
 
@@ -71,7 +74,7 @@ async def _serve(plan: StagePlan, endpoints: Endpoints) -> None:
     finally:
         for helper in helpers:
             helper.cancel()
-        _write(running)
+        _write(running, seen=True)
 
 
 async def _watch_supervisor(stop: asyncio.Event) -> None:
@@ -85,8 +88,8 @@ async def _watch_supervisor(stop: asyncio.Event) -> None:
 
 
 async def _report(running: RunningStage) -> None:
-    while True:
-        _write(running)
+    for turn in itertools.count(1):
+        _write(running, seen=running.ready and turn % SEEN_EVERY == 0)
         await asyncio.sleep(STATUS_EVERY_S if running.ready else UNREADY_EVERY_S)
 
 
@@ -111,7 +114,7 @@ def _put_aside() -> None:
     gc.freeze()
 
 
-def _write(running: RunningStage) -> None:
+def _write(running: RunningStage, *, seen: bool) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     counters = running.counters
     calls, rows, cached = running.served()
@@ -140,6 +143,7 @@ def _write(running: RunningStage) -> None:
         cached=cached,
         topic=running.plan.source,
         partitions=running.partitions(),
+        seen=running.observer.seen() if seen else None,
     )
     _tell(status)
 

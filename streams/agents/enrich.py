@@ -15,6 +15,7 @@ from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.fragments import strings
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Effects, Output, PartitionState
+from headrace.schemas.timed import Timed
 from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
 from headrace.streams.agents.refusals import Refusals
 from headrace.streams.jobs import StateFacts
@@ -55,6 +56,7 @@ class EnrichAgent:
         self._columns = tuple(column.name for column in self._enricher.features.columns)
         self._summarized = pipeline.summary.metrics
         self._metrics = [pipeline.input.metric_names.index(name) for name in self._summarized]
+        self._class_by = pipeline.observe.class_by or ""
         self.layout = self._enricher.features.layout.digest
 
     def new_state(self, topic: str, partition: int) -> EnrichState:
@@ -72,7 +74,8 @@ class EnrichAgent:
             rebuilt: Recorded in the block: the state comes from a truncated history.
         """
         found = self._enricher.apply(_ours(state), records)
-        outputs = [*self._blocks(found, rebuilt=rebuilt)]
+        labels = {name: Labels.encode(texts) for name, texts in found.events.attributes.items()}
+        outputs = [*self._blocks(found, labels, rebuilt=rebuilt)]
         if found.dead:
             outputs.append(self._refusals.dead(records, found.dead))
         if found.late:
@@ -88,7 +91,9 @@ class EnrichAgent:
             "late": len(found.late),
             "repeated": found.repeated,
         }
-        return Effects(outputs, online, found.delta, counts)
+        events = found.events
+        timed = Timed(events.event_times_ms, events.log_times_ms, labels.get(self._class_by))
+        return Effects(outputs, online, found.delta, counts, timed if len(events) else None)
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""
@@ -120,7 +125,7 @@ class EnrichAgent:
         )
         return Output(self._topics.features.name, partition, None, [block.encode()])
 
-    def _blocks(self, found: Enriched, *, rebuilt: bool) -> list[Output]:
+    def _blocks(self, found: Enriched, labels: dict[str, Labels], *, rebuilt: bool) -> list[Output]:
         events = found.events
         if not len(events):
             return []
@@ -137,7 +142,7 @@ class EnrichAgent:
             features=found.featured.values,
             entities=found.featured.entities,
             event_ids=strings(events.ids),
-            attributes={name: Labels.encode(texts) for name, texts in events.attributes.items()},
+            attributes=labels,
             metric_names=self._summarized,
             metrics=events.metrics[:, self._metrics],
             rebuilt=rebuilt,

@@ -22,6 +22,7 @@ from headrace.schemas.protocols import (
     Scorer,
     Scores,
 )
+from headrace.schemas.timed import Timed
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
@@ -68,6 +69,7 @@ class ServeAgent:
         self._inputs = pipeline.model_inputs
         outputs = pipeline.model.outputs
         self._labels = (outputs.otherwise, outputs.label)
+        self._class_by = () if (name := pipeline.observe.class_by) is None else (name,)
         self._summarizer = Summarizer(pipeline, topics)
         self.layout = _layout(pipeline)
 
@@ -90,7 +92,7 @@ class ServeAgent:
         """
         ours = _ours(state)
         blocks = [self._block(records, row) for row in range(len(records))]
-        fresh, served, rests = _fresh(ours.served, blocks, records.log_times_ms)
+        fresh, ready, served, rests = _fresh(ours.served, blocks, records.log_times_ms)
         counts = {"in": sum(map(len, blocks)), "out": 0, "dead": 0, "late": 0}
         counts["repeated"] = counts["in"] - sum(map(len, fresh))
         if not fresh:
@@ -100,15 +102,17 @@ class ServeAgent:
             fresh,
             columns=self._inputs,
             metrics=self._summarizer.metrics,
-            attributes=self._summarizer.group_by,
+            attributes=(*self._summarizer.group_by, *self._class_by),
         )
+        begun_ms = self._now() * 1000
         found = await score_rows(self._scorer, rows.features)
         windows, summaries = self._summarized(ours.windows, rows, found, rests)
         outputs = [*self._predictions(rows, found), *self._refused(rows, found), *summaries]
         counts["out"], counts["dead"] = len(found.served), len(found.failed)
         if windows.missed:
             counts["unsummarized"] = windows.missed
-        return Effects(outputs, [], ServeDelta(ours, served, windows), counts)
+        timed = self._timed(rows, found, ready, begun_ms)
+        return Effects(outputs, [], ServeDelta(ours, served, windows), counts, timed)
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""
@@ -187,6 +191,22 @@ class ServeAgent:
             partition = rows.blocks[first].partition
             yield Output(self._topics.predictions.name, partition, by_entity, values)
 
+    def _timed(
+        self, rows: FeatureRows, found: Isolated, ready: list[int], begun_ms: float
+    ) -> Timed | None:
+        """When what was served happened, None where nothing was."""
+        served = found.served
+        if not len(served):
+            return None
+        classes = rows.attributes[-1] if self._class_by else None
+        return Timed(
+            rows.event_times_ms[served],
+            rows.log_times_ms[served],
+            Labels(classes.names, classes.codes[served]) if classes is not None else None,
+            np.repeat(np.array(ready, np.int64), np.diff(rows.starts))[served],
+            begun_ms,
+        )
+
     def _refused(self, rows: FeatureRows, found: Isolated) -> Iterator[Output]:
         """Dead letters of the rows that the model refused, each a block of one row."""
         blocks = [(rows.one(row), code) for row, code in sorted(found.failed.items())]
@@ -219,7 +239,8 @@ class ServeAgent:
         if found.scores is None:
             rests = [Rest(0, rest.log_ms) for rest in rests]
             return self._summarizer.fold(windows, None, partition, rests)
-        groups = self._summarizer.groups(rows.attributes, len(rows))
+        attributes = rows.attributes[: len(self._summarizer.group_by)]
+        groups = self._summarizer.groups(attributes, len(rows))
         scored = ScoredRows(
             event_times_ms=rows.event_times_ms[served],
             log_times_ms=rows.log_times_ms[served],
@@ -237,8 +258,10 @@ class ServeAgent:
 
 def _fresh(
     served: dict[SourceKey, Mark], blocks: Sequence[FeatureBlock], log_times: I64
-) -> tuple[list[FeatureBlock], dict[SourceKey, Mark], list[Rest]]:
+) -> tuple[list[FeatureBlock], list[int], dict[SourceKey, Mark], list[Rest]]:
     """The blocks' rows that were not served before, how far each source is served, and rests.
+
+    The second is the broker time of each of the first, milliseconds since 1970.
 
     Args:
         served: How far each source was served before.
@@ -247,6 +270,7 @@ def _fresh(
     """
     marks: dict[SourceKey, Mark] = {}
     fresh: list[FeatureBlock] = []
+    ready: list[int] = []
     rests: list[Rest] = []
     rows = 0
     for block, log_ms in zip(blocks, log_times.tolist(), strict=True):
@@ -260,10 +284,11 @@ def _fresh(
             start = 0
         if start < len(block):
             fresh.append(block.slice(start, len(block)) if start else block)
+            ready.append(log_ms)
             latest = max(mark.log_ms, int(block.log_times_ms.max()))
             marks[source] = Mark(int(block.offsets[-1]), latest)
             rows += len(block) - start
-    return fresh, marks, rests
+    return fresh, ready, marks, rests
 
 
 def _runs(blocks: Sequence[FeatureBlock]) -> Iterator[tuple[int, int]]:

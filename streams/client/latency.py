@@ -69,6 +69,13 @@ def quantile_of(counts: I64, q: float) -> float:
     return (low + high) / 2
 
 
+def total_ms(counts: I64) -> float:
+    """The sum of the values of int64 (BINS,), each taken for the middle of its bin: within 1 %."""
+    places = np.flatnonzero(counts)
+    middles = (upper_ms(places - 1) + upper_ms(places)) / 2
+    return float(counts[places] @ middles)
+
+
 class Latency:
     """Quantiles of latencies within 1/128 of the exact ones: memory is fixed, whatever the count.
 

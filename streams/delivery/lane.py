@@ -84,6 +84,7 @@ class Lane:
         self._finished = 0
         self._expired = -1
         self._position = 0
+        self._begun_ms = 0.0
         self._steps: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -239,6 +240,8 @@ class Lane:
     async def _next_part(
         self, parts: AsyncIterator[tuple[RecordBatch, Effects]]
     ) -> tuple[RecordBatch, Effects] | None:
+        if self._stage.observer is not None:
+            self._begun_ms = self._stage.observer.now_ms()
         with self._in_hand("process"):
             return await anext(parts, None)
 
@@ -272,15 +275,19 @@ class Lane:
         self, owned: Owned, part: RecordBatch, effects: Effects, gap: int | None
     ) -> None:
         began = time.monotonic()
+        observer, begun_ms = self._stage.observer, self._begun_ms
         steps = [] if gap is None else [self._count_expired(gap)]
         if effects.outputs or self._outlet.transactional:
             steps.append(self._publish(effects.outputs, part.next))
         if effects.online:
             steps.append(self._write_online(owned, effects.online))
         await _side_by_side(steps)
+        readable_ms = observer.now_ms() if observer is not None else 0.0
         with self._in_hand("checkpoint"):
             await self._checkpoint(owned, part, effects)
         self._count(part, effects, time.monotonic() - began)
+        if observer is not None:
+            observer.observe(part, effects, begun_ms=begun_ms, readable_ms=readable_ms)
 
     async def _publish(self, outputs: Sequence[Output], upto: int) -> None:
         with self._in_hand("publish"):

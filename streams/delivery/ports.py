@@ -9,7 +9,7 @@ from typing import Protocol
 from headrace.feature_store.snapshots import Snapshots
 from headrace.feature_store.store import Store
 from headrace.schemas.batch import LastRecord, RecordBatch
-from headrace.schemas.protocols import Agent, Output
+from headrace.schemas.protocols import Agent, Effects, Output
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.share import DeadLetterShare
 
@@ -102,6 +102,25 @@ class Delivered(Protocol):
         """Everything the batch causes is durable: its offsets may be committed."""
 
 
+class Observer(Protocol):
+    """Who watches batches go through; it never waits and never fails."""
+
+    def now_ms(self) -> float:
+        """Wall clock, milliseconds since 1970."""
+
+    def observe(
+        self, part: RecordBatch, effects: Effects, *, begun_ms: float, readable_ms: float
+    ) -> None:
+        """Told of each batch that became durable.
+
+        Args:
+            part: Its records.
+            effects: What it did.
+            begun_ms: When it was taken in hand.
+            readable_ms: When its outputs were acknowledged and its online rows written.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class StagePorts:
     """One stage's logic and everything around it.
@@ -119,6 +138,7 @@ class StagePorts:
         central: Topics whose records may travel upstream; their bytes are counted.
         transactions: Opens a source partition's transactional outlet; None is at least once.
         snapshots: Where a lost checkpoint is rebuilt from; None: from the log alone.
+        observer: Who watches; None: nobody.
     """
 
     agent: Agent
@@ -133,6 +153,7 @@ class StagePorts:
     central: frozenset[str] = frozenset()
     transactions: Callable[[str, int], Outlet] | None = None
     snapshots: Snapshots | None = None
+    observer: Observer | None = None
 
     def key(self, topic: str, partition: int) -> str:
         """Checkpoint key of one source partition."""

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from headrace.streams.jobs import Status
-from headrace.streams.observe.samples import Lives, Samples, added
+from headrace.streams.observe.latencies import (
+    Counts,
+    LatencyLives,
+    Percentiles,
+    RecentCounts,
+    merged,
+    percentiles,
+)
+from headrace.streams.observe.samples import Histograms, Lives, Samples, added
 from headrace.streams.supervisor import Supervisor, Worker
 
 
@@ -13,13 +24,23 @@ class Readings:
     Args:
         pipeline: Pipeline name.
         supervisor: Whose workers.
+        now: Monotonic seconds.
     """
 
-    def __init__(self, pipeline: str, supervisor: Supervisor) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        supervisor: Supervisor,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._now, self._pipeline = now, pipeline
         self._workers = [
             (worker, Lives(pipeline, worker.stage, worker.name)) for worker in supervisor.workers
         ]
         self._lives = {worker.name: lives for worker, lives in self._workers}
+        self._latencies = {worker.name: LatencyLives() for worker in supervisor.workers}
+        self._recent = RecentCounts()
         supervisor.told.append(self._take)
 
     def samples(self) -> Samples:
@@ -29,5 +50,23 @@ class Readings:
             for worker, lives in self._workers
         )
 
+    def latencies(self) -> Counts:
+        """Counts of latencies since the start, by hop and device class."""
+        return merged([lives.counts() for lives in self._latencies.values()])
+
+    def histograms(self) -> Histograms:
+        """Metrics of the catalogue that are histograms, bins in milliseconds."""
+        return {
+            ("headrace_stream_latency_seconds", (self._pipeline, *place)): counts
+            for place, counts in self.latencies().items()
+        }
+
+    def percentiles(self, *, last_s: float = 60.0) -> list[Percentiles]:
+        """Of the last `last_s` seconds, at most 300, to within ten."""
+        return percentiles(self._recent.since(self._now(), last_s, self.latencies()))
+
     def _take(self, worker: Worker, status: Status) -> None:
         self._lives[worker.name].take(worker.restarts, status)
+        if status.seen is not None:
+            self._latencies[worker.name].take(worker.restarts, status.seen.latencies)
+            self._recent.observe(self._now(), self.latencies())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from headrace.schemas.batch import I64
 from headrace.schemas.metrics import CATALOGUE, MetricName
 from headrace.streams.jobs import PartitionStatus, StateFacts, Status
 
@@ -11,6 +12,8 @@ Sample = tuple[MetricName, tuple[str, ...]]
 """A metric and its label values, in the order of the catalogue's label names."""
 
 Samples = dict[Sample, float]
+Histograms = dict[Sample, I64]
+"""Counts int64 (BINS,) of latencies, bins as of `client.latency`."""
 
 _MIB = 1 << 20
 

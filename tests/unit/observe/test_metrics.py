@@ -6,13 +6,17 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.schemas.metrics import CATALOGUE, MetricName
-from headrace.streams.jobs import PartitionStatus, StateFacts, Status
+from headrace.schemas.timed import Timed
+from headrace.streams.client.latency import BINS
+from headrace.streams.jobs import PartitionStatus, Seen, StateFacts, Status
 from headrace.streams.observe.exposition import exposition
+from headrace.streams.observe.hops import HopRecorder, encode_bins
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
 from headrace.streams.supervisor import Supervisor
@@ -82,13 +86,40 @@ async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
         "retries": {"store.unavailable": 1},
         "state": StateFacts(entities=3, bytes=900, clocks={"ahead": 1, "right": 2, "behind": 0}),
         "partitions": (PartitionStatus(partition=0, lag=5, in_flight=1),),
+        "seen": Seen(latencies={"device_to_ingest": {"all": encode_bins(np.ones(BINS, np.int64))}}),
     }
     scene.says("enrich", **facts)
 
-    text = exposition(scene.readings.samples())
+    text = exposition(scene.readings.samples(), scene.readings.histograms())
 
-    assert {name for name, _ in parsed(text)} == set(get_args(MetricName))
-    assert text.count("# TYPE ") == len(CATALOGUE)
+    told = set(re.findall("^# TYPE (.*) ", text, re.MULTILINE))
+    assert told == set(get_args(MetricName))
+    assert {name for name, _ in parsed(exposition(scene.readings.samples()))} == {
+        name for name, spec in CATALOGUE.items() if spec.kind != "histogram"
+    }
+
+
+async def test_a_histogram_is_told_as_prometheus_wants_it(scene: Scene) -> None:
+    """Buckets are cumulative and exact, the last is the count, the sum is in seconds."""
+    recorder = HopRecorder()
+    recorder.record(
+        Timed(np.array([900, 975, 0]), np.array([1000, 1000, 100_000])),
+        begun_ms=1000.0,
+        readable_ms=1000.0,
+    )
+    scene.says("enrich", seen=Seen(latencies=recorder.counted()))
+
+    text = exposition({}, scene.readings.histograms())
+
+    line = re.compile(
+        r'_(bucket|sum|count)\{pipeline="press",hop="device_to_ingest",class="all"(.*)$'
+    )
+    found = [match.groups() for match in map(line.search, text.splitlines()) if match]
+    buckets = [rest.removeprefix(',le="').split('"} ') for kind, rest in found if kind == "bucket"]
+    assert [count for bound, count in buckets if bound in ("0.015", "0.025", "0.1")] == list("012")
+    assert buckets[-1] == ["+Inf", "3"]
+    (total,) = (float(rest.removeprefix("} ")) for kind, rest in found if kind == "sum")
+    assert total == pytest.approx(100.125, rel=0.01)
 
 
 async def test_workers_of_a_stage_are_added_up(scene: Scene) -> None:

@@ -1,0 +1,18 @@
+"""What is watched of a pipeline while it runs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.schemas.input import Name
+
+
+class Observe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is watched while the pipeline runs.
+
+    Attributes:
+        class_by: Attribute that is the device's class: latencies are told for each of its values,
+            at most 32; None tells them of all devices together.
+    """
+
+    class_by: Name | None = None
