@@ -216,7 +216,8 @@ class Lane:
                     self.owned = None
                     self.owned = await self._retried("takeover", self._take)
         except (TimeoutError, RetryableError) as error:
-            log.warning("%s is left as the store has it: %s", self._key, error or "it is slow")
+            why = str(error) or f"no answer within {LEAVE_S:g} s"
+            log.warning("%s is left as the store has it: %s", self._key, why)
 
     async def _process(self, owned: Owned, records: RecordBatch) -> None:
         """Make every record at or above P durable."""

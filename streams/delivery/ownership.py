@@ -69,15 +69,18 @@ class Takeover:
         self._outlet = outlet
 
     async def still_ours(self, topic: str, partition: int, parked: Owned) -> bool:
-        """Whether nobody claimed or wrote the partition since we let go of it.
+        """Whether nobody claimed or wrote the partition since we let go of it, nor made it anew.
 
         The outlet is fenced first: who claims the partition after our look shuts us out in turn,
         and who claimed it before is seen.
         """
         await self._outlet.fence()
-        return await self._stage.store.held(self._stage.key(topic, partition)) == (
-            parked.claim,
-            parked.stored,
+        held = await self._stage.store.held(self._stage.key(topic, partition))
+        if held != (parked.claim, parked.stored):
+            return False
+        last = parked.last
+        return last is None or last == await self._stage.source.last_record(
+            topic, partition, last.offset
         )
 
     async def take(self, topic: str, partition: int, *, finished: int = 0) -> Owned:
@@ -135,6 +138,8 @@ class Takeover:
         """State at R; without one, the empty state at the log's start."""
         state = self._stage.agent.new_state(topic, partition)
         if found.state is None:
+            if committed is None and found.another_log:
+                committed = begin  # the bus forgot the group's offset with the log before it
             if committed is None:
                 raise StateError(
                     f"partition {topic}[{partition}] has neither a checkpoint nor a group offset; "

@@ -39,11 +39,13 @@ class Found:
         state: Checkpoint or snapshot; None: begin with nothing.
         stored: It is the checkpoint that the store has.
         epoch: How many logs of this name there were before this one, as far as is known.
+        another_log: A state was set aside because it is of another log.
     """
 
     state: Snapshot | None
     stored: bool
     epoch: int
+    another_log: bool = False
 
 
 class Recovery:
@@ -66,6 +68,7 @@ class Recovery:
         self._begin = begin
         self._end = end
         self._epoch = 0
+        self._another_log = False
 
     async def find(self, checkpoint: Snapshot | None, committed: int | None) -> Found:
         """The checkpoint where it is whole and of this log, else the nearest snapshot.
@@ -89,7 +92,7 @@ class Recovery:
             nearer = await self._nearest(self._stage.snapshots, position, committed)
             if nearer is not None:
                 return Found(nearer, stored=False, epoch=max(self._epoch, nearer.meta.epoch))
-        return Found(found, stored=found is not None, epoch=self._epoch)
+        return Found(found, found is not None, self._epoch, self._another_log)
 
     async def _nearest(self, snapshots: Snapshots, after: int, upto: int) -> Snapshot | None:
         """The usable snapshot with the highest position in (after, upto], the newest of several."""
@@ -125,6 +128,7 @@ class Recovery:
             self._epoch = max(self._epoch, found.meta.epoch)
             return True
         self._epoch = max(self._epoch, found.meta.epoch + foreign.another_log)
+        self._another_log |= foreign.another_log
         log.warning(
             "%s of %s[%d] is set aside: %s", what, self._topic, self._partition, foreign.reason
         )

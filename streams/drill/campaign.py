@@ -119,7 +119,8 @@ async def run_anew(
     """A log begins again under a pipeline that has state of the one before, and its verdict.
 
     Args:
-        kind: Which, and how.
+        kind: Which, and how: the bus is lost while the workers are away, a topic is made anew while
+            they run.
         fleet: What is sent to the new log.
         target: The pipeline, at rest.
         calm: The same flow under a name that is new, which reads the target's telemetry.
@@ -128,14 +129,20 @@ async def run_anew(
     Raises:
         FatalError: the run did not come to its end, so it says nothing.
     """
-    await target.begin_anew(services, kind)
+    if kind == "bus-lost":
+        await target.begin_anew(services, kind)
     fault = Fault(kind, 0, "any", 0, (), 0)
-    began_s = time.monotonic()
-
-    async def act(sender: Sender, workers: Workers) -> None:
-        await sender.send(ANEW_ROWS)
-
-    await under_load(target, fleet, STAGES, act)
+    async with running(target, STAGES) as workers:
+        if kind != "bus-lost":
+            await workers.ready()
+            await target.begin_anew(services, kind)
+            workers.begin_anew("enrich")
+            await target.make_topics()
+        began_s = time.monotonic()
+        async with target.sender(fleet) as sender:
+            # Fewer than before: what was done of the log that is gone is not taken for this one's.
+            await sender.send(ANEW_ROWS // 2)
+        await drained(target, workers)
     struck = Struck(fault, began_s, recovered_s=time.monotonic() - began_s)
     await in_peace(calm)
     plan = Plan(0, STAGES, (fault,))

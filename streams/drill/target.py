@@ -60,10 +60,18 @@ class Target:
         Raises:
             BusUnavailableError, StoreUnavailableError: retryable; other errors are fatal.
         """
-        await ensure_topics(self.options, self.topics.all())
+        await self.make_topics()
         await settle_positions(
             self.pipeline, self.topics, STAGES, self.options, self.endpoints.store, start=None
         )
+
+    async def make_topics(self) -> None:
+        """Make the topics that are not there.
+
+        Raises:
+            BusUnavailableError: retryable; BusRefusedError, TopicError: fatal.
+        """
+        await ensure_topics(self.options, self.topics.all())
 
     async def forget_group(self, stage: str) -> None:
         """Delete the consumer group of a stage that does not run, and settle it as `up` would.
@@ -75,7 +83,7 @@ class Target:
         await self.prepare()
 
     async def begin_anew(self, services: Services, kind: Kind) -> None:
-        """Let telemetry, or every log, begin again at offset 0, while no worker runs.
+        """Let telemetry, which is not there then, or every log, begin again at offset 0.
 
         What is on other topics by now is of a log that is gone, and left out from then on.
 

@@ -89,6 +89,7 @@ class Workers:
         self._lives: dict[str, Life] = {}
         self._count = 0
         self._positions: dict[tuple[str, int], int] = {}
+        self._gone: dict[tuple[str, int], int] = {}
         self.crashes: Counter[str] = Counter()
         """How often a worker of each stage ended by itself."""
         self.memories: list[Memory] = []
@@ -135,7 +136,9 @@ class Workers:
             stage = name.partition("-")[0]
             for part in life.status.partitions if life.status else ():
                 place = stage, part.partition
-                self._positions[place] = max(part.position, self._positions.get(place, 0))
+                if part.position < self._gone.get(place, 1 << 63):
+                    self._gone.pop(place, None)
+                    self._positions[place] = max(part.position, self._positions.get(place, 0))
             code = life.process.poll()
             if code in (None, -signal.SIGKILL):  # ours: whoever killed it, starts it again
                 continue
@@ -146,6 +149,11 @@ class Workers:
             self.crashes[stage] += 1
             self._forget(name)
             self.start(name)
+
+    def begin_anew(self, stage: str) -> None:
+        """Its log begins again: positions are taken for those of the new one once they fall."""
+        for place in [place for place in self._positions if place[0] == stage]:
+            self._gone[place] = self._positions.pop(place)
 
     async def watch(self) -> None:
         """Look once a second, for ever.

@@ -57,6 +57,7 @@ class Pump:
         self._flows: dict[TopicPartition, Flow] = {}
         self._corrupt: Counter[TopicPartition] = Counter()
         self._exact: set[TopicPartition] = set()
+        self._gone: set[str] = set()
 
     def hold_all(self) -> None:
         """Forget all partitions; what is assigned now is not fetched until `open`.
@@ -104,6 +105,22 @@ class Pump:
                 fetched = await self._next_records()
             if fetched:
                 self._deliver(fetched)
+            else:
+                self._look_for_topics()
+
+    def _look_for_topics(self) -> None:
+        """Ask again where a topic is that the bus does not have.
+
+        The client itself would ask once in minutes. When it is back, made anew, the group notices
+        that its partitions have changed, and they are taken over.
+        """
+        client = self._consumer._client
+        gone = {t for t in client._topics if client.cluster.partitions_for_topic(t) is None}
+        if gone:
+            client.force_metadata_update()
+        for topic in gone - self._gone:
+            log.warning("topic %r is gone from the bus; it is waited for", topic)
+        self._gone = gone
 
     async def _next_columns(self) -> Fetched:
         subscriptions, fetcher = self._consumer._subscription, self._consumer._fetcher

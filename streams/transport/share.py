@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from headrace.schemas.errors import BusUnavailableError, FatalError, RetryableError, StateError
+from headrace.schemas.errors import BusUnavailableError, FatalError, RetryableError
 from headrace.streams.transport.flow import Flow
 from headrace.streams.transport.options import Partition, log
 
@@ -132,7 +132,8 @@ class Share:
     async def relocate(self, lost: list[Partition]) -> None:
         """Go on at the log's start where it has moved past our position.
 
-        A position beyond the log's end ends the stage with a StateError: it is another log.
+        A position beyond the log's end is that of another log: the stage ends, and the takeover of
+        its next start looks at log and state.
         """
         try:
             ranges = await self._consumer.log_ranges(lost)
@@ -150,11 +151,11 @@ class Share:
             self._consumer.bus.pump.open(flow)
         return None
 
-    def _another_log(self, partition: Partition, position: int, end: int) -> StateError:
+    def _another_log(self, partition: Partition, position: int, end: int) -> BusUnavailableError:
         topic, number = partition
-        return StateError(
+        return BusUnavailableError(
             f"group {self._options.group!r} is at {topic}[{number}]@{position}, the log ends at "
-            f"{end}; it is another log: reset the group's offsets or name a new group"
+            f"{end}: it is another log, and taken over anew"
         )
 
     # --- giving up ------------------------------------------------------------------------

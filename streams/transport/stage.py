@@ -116,7 +116,8 @@ class StageTransport:
         """Join the group and hand batches over until `stop` or `fail`.
 
         Raises:
-            BusUnavailableError: No broker answers at the start. Later losses are waited out.
+            BusUnavailableError: No broker answers at the start; later losses are waited out. Or a
+                log is another one than before.
             BusRefusedError: Credentials, certificate or rights.
             TopicError: A topic is missing.
             FatalError: What `fail` was given, or what the stage or Faust ended with.

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from integration.transport.harness import Bus, Recorder, running, until, until_async
 
-from headrace.schemas.errors import BusRefusedError, BusUnavailableError, StateError, TopicError
+from headrace.schemas.errors import BusRefusedError, BusUnavailableError, TopicError
 from headrace.streams.transport.stage import StageTransport
 
 pytestmark = pytest.mark.integration
@@ -63,7 +63,7 @@ async def test_log_in_is_used_and_checked(transport_kafka: Bus) -> None:
 
 
 async def test_offset_beyond_the_log_is_another_log(transport_kafka: Bus) -> None:
-    """A committed offset above the log's end ends the stage instead of reading from anywhere."""
+    """A committed offset above the log's end ends the stage, to be taken over anew."""
 
     class Beyond(Recorder):
         async def assigned(self, partitions: frozenset[tuple[str, int]]) -> None:
@@ -72,7 +72,7 @@ async def test_offset_beyond_the_log_is_another_log(transport_kafka: Bus) -> Non
     topic = await transport_kafka.topic(1)
     await transport_kafka.fill(topic, [10])
     stage = transport_kafka.stage(topic, Beyond())
-    with pytest.raises(StateError, match="another log"):
+    with pytest.raises(BusUnavailableError, match="another log"):
         await asyncio.wait_for(stage.run(), 20)
 
 

@@ -40,13 +40,14 @@ class Scene:
         self.counters = Counters()
         self.failures: list[BaseException] = []
         self.log = world.MemoryLog(values)
+        self.group = world.MemoryGroup(0)
         self.stage = StagePorts(
             agent=world.FoldAgent(),
             partitions=1,
             ttl_s={},
             store=self.store,
             source=self.log,
-            group=world.Member(world.MemoryGroup(0), 0),
+            group=world.Member(self.group, 0),
             publisher=world.MemoryTopic(lambda name: None, self.published),
             counters=self.counters,
             share=DeadLetterShare(limit, least_events=2),
@@ -135,6 +136,22 @@ async def test_a_store_that_is_away_holds_nobody_up(monkeypatch) -> None:
     await asyncio.wait_for(scene.runner.revoked(TP), 5)
 
     assert asked
+    assert scene.failures == []
+
+
+async def test_a_log_made_anew_meanwhile_is_read_from_its_start() -> None:
+    """Claim and R are unchanged, the log is another one, and the bus forgot the group's offset."""
+    scene = Scene([b"a", b"b"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 2)
+    await scene.runner.revoked(TP)
+    scene.log.values[:] = [b"c", b"d", b"e"]
+    scene.group.offset = None
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 3)
+    await scene.runner.revoked(TP)
+
+    assert scene.published[2:] == world.expected([b"c", b"d", b"e"])
     assert scene.failures == []
 
 
