@@ -146,6 +146,8 @@ def _refuse_unasked(settings: Settings, *, yes: bool) -> None:
 async def _run(copies: Copies, settings: Settings, course: Course) -> dict[str, Any]:
     async with opened(settings, course.kinds) as (services, folder):
         left_out = [why for kind in course.kinds if (why := services.left_out(kind))]
+        if load_pipeline(copies.file).input.rekey:
+            left_out.append("intake is left out: the drill's events have their device's key")
         for why in left_out:
             click.echo(why)
         plan = course.plan([kind for kind in course.kinds if not services.left_out(kind)])

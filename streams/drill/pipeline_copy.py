@@ -31,7 +31,7 @@ def copy_pipeline(
 
     Files that it names are read where they are. Everything that decides about features, scores and
     delivery stays; name, topics, start, the allowed clock skew and the silence after which windows
-    close are the drill's.
+    close are the drill's, and there is no intake.
 
     Args:
         source: The pipeline file, which is valid.
@@ -51,6 +51,7 @@ def copy_pipeline(
     tree["model"].setdefault("name", tree["name"])
     tree["name"] = name
     tree["input"]["max_skew_s"] = ANY_SKEW_S
+    tree["input"].pop("rekey", None)  # the drill's events have their device's key already
     tree.setdefault("summary", {})["idle_s"] = NEVER_IDLE_S
     partitions = tree.get("topics", {}).get("partitions")
     hours = dict.fromkeys(("raw_hours", "derived_hours", "central_hours"), KEPT_HOURS)

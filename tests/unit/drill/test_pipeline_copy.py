@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -74,3 +75,15 @@ def test_a_file_that_is_none(tmp_path) -> None:
     """One line, as everywhere."""
     with pytest.raises(PipelineFileError, match=r"reading pipeline file .* failed"):
         copy_pipeline(tmp_path / "none.toml", tmp_path, "drill-1")
+
+
+def test_a_copy_has_no_intake(tmp_path) -> None:
+    """The drill's events have their device's key, and no worker of that stage runs."""
+    text = (EXAMPLES / "press" / "pipeline.toml").read_text("utf-8")
+    folder = tmp_path / "press"
+    shutil.copytree(EXAMPLES / "press", folder)
+    source = folder / "pipeline.toml"
+    source.write_text(text.replace("[input]\n", "[input]\nrekey = true\n"), "utf-8")
+
+    assert topics_of(load_pipeline(source)).keyed is not None
+    assert topics_of(load_pipeline(copy_pipeline(source, tmp_path, "drill-1"))).keyed is None
