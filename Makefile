@@ -10,6 +10,8 @@ PY := .venv/bin/python
 READY := .venv/.ready
 ARGS ?=
 PYTEST_ARGS ?=
+# Tests wait more than they work; each process has services of its own.
+BESIDE := -n logical --maxprocesses 4 --dist worksteal
 
 # An environment that was made in another folder (a moved or copied checkout) is made anew.
 ifneq "$(shell cat $(READY) 2>/dev/null)" "$(CURDIR)"
@@ -49,10 +51,10 @@ types: $(READY) ## mypy --strict over the installed names
 	cd .types && ../$(PY) -m mypy --config-file ../pyproject.toml -p headrace
 
 test: $(READY) ## every quick test that needs no Java and kills nothing
-	$(PY) -m pytest -m "not chaos and not kafka and not slow" $(PYTEST_ARGS)
+	$(PY) -m pytest $(BESIDE) -m "not chaos and not kafka and not slow" $(PYTEST_ARGS)
 
 test-all: $(READY) ## every test; HEADRACE_REQUIRE_SERVICES=1 turns a skip into a failure
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest $(BESIDE) $(PYTEST_ARGS)
 
 chaos: $(READY) ## workers killed under load on real Kafka, a seeded campaign (SEEDS=20)
 	SEEDS=$(or $(SEEDS),20) CHAOS_REPORT=build/chaos.json HEADRACE_REQUIRE_SERVICES=1 \

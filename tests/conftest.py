@@ -7,9 +7,11 @@ fails them.
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fakes.services import running
@@ -78,3 +80,23 @@ def unique() -> Callable[[str], str]:
     """Makes a topic name, group or key prefix that no other test uses: ``unique("telemetry")``."""
     suffix = uuid.uuid4().hex[:8]
     return lambda name: f"{name}-{suffix}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The chaos campaign's table, whoever ran it; its JSON where ``CHAOS_REPORT`` says."""
+    done = [report for reports in terminalreporter.stats.values() for report in reports]
+    calls = [report for report in done if getattr(report, "when", None) == "call"]
+    facts = [fact for report in calls for fact in report.user_properties]
+    runs = [row for name, row in facts if name == "campaign"]
+    if not runs:
+        return
+    terminalreporter.section("SIGKILL campaign")
+    rows = [list(runs[0]), *([str(cell) for cell in run.values()] for run in runs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        terminalreporter.write_line("  ".join(cells))
+    if file := os.environ.get("CHAOS_REPORT"):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(json.dumps(runs, indent=1) + "\n", "utf-8")
+        terminalreporter.write_line(f"wrote {file}")

@@ -31,7 +31,7 @@ def test_any_worker_any_time(seed, report, tmp_path, services) -> None:
     kinds: list[Kind] = ["kill", "rebalance"] if seed % 5 == 3 else ["kill"]
     outcome = drilled(make_plan(seed, kinds, kills=4), tmp_path, services)
 
-    report.append(facts(outcome))
+    report(facts(outcome))
     assert_as_promised(outcome)
 
 
@@ -43,7 +43,7 @@ def test_the_store_lost_as_well(seed, report, tmp_path, services) -> None:
     """
     outcome = drilled(make_plan(seed, ["store-lost"], kills=0, others=3), tmp_path, services)
 
-    report.append(facts(outcome))
+    report(facts(outcome))
     assert_as_promised(outcome)
 
 
@@ -52,7 +52,7 @@ def test_the_store_killed_under_load(seed, report, tmp_path, services) -> None:
     """It comes back with what it had written to its file: up to a second of checkpoints is gone."""
     outcome = drilled(make_plan(seed, ["store-restart"], kills=0, others=3), tmp_path, services)
 
-    report.append(facts(outcome))
+    report(facts(outcome))
     assert_as_promised(outcome)
 
 
@@ -61,7 +61,7 @@ def test_a_worker_that_wakes_up_late(seed, report, tmp_path, services) -> None:
     """Paused for longer than its session, then going on with a batch that is another's by now."""
     outcome = drilled(make_plan(seed, ["pause"], kills=0, others=3), tmp_path, services)
 
-    report.append(facts(outcome))
+    report(facts(outcome))
     assert_as_promised(outcome)
 
 
@@ -76,7 +76,7 @@ def test_exactly_once(seed, kind: Kind, report, tmp_path, services) -> None:
     outcome = drilled(plan, tmp_path, services, mode="exactly-once")
 
     row = facts(outcome)
-    report.append(row | {"faults": f"{row['faults']}, once"})
+    report(row | {"faults": f"{row['faults']}, once"})
     assert_as_promised(outcome)
     assert outcome.tally.repeated == 0
 
