@@ -24,6 +24,7 @@ COMMANDS = {
     "up": Lazy(_AT + "up:up", "Run a pipeline on the bus and store of the settings."),
     "produce": Lazy(_AT + "produce:produce", "Send telemetry: this machine's, a file, a fleet."),
     "consume": Lazy(_AT + "consume:consume", "Print predictions, summaries or dead letters."),
+    "replay": Lazy(_AT + "replay:replay", "The past of a topic: rows, tables, events once more."),
     "deadletter": Lazy(_AT + "deadletter:deadletter", "List, show and redrive dead letters."),
     "features": Lazy(_AT + "features:features", "Read the online feature store."),
     "topics": Lazy(_AT + "topics:topics", "List, plan, create and describe topics."),

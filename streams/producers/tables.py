@@ -1,4 +1,4 @@
-"""The only door to pyarrow, which comes with the `tables` extra: Parquet files."""
+"""Parquet files as columns, by the `tables` extra."""
 
 from __future__ import annotations
 
@@ -6,25 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.schemas.errors import MissingExtraError, SettingsError
+from headrace.schemas.errors import SettingsError
+from headrace.streams.arrow import arrow
 
 ROW_GROUP = 100_000
 
 
 def _arrow() -> tuple[Any, Any]:
-    """`pyarrow` and `pyarrow.parquet`, loaded where they are first needed: some 0.2 s.
+    """`pyarrow` and `pyarrow.parquet`.
 
     Raises:
         MissingExtraError: they are not installed. Fatal.
     """
-    try:
-        import pyarrow as pa  # type: ignore[import-not-found,import-untyped,unused-ignore]  # untyped
-        import pyarrow.parquet as pq  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError as error:
-        raise MissingExtraError(
-            package="pyarrow", extra="tables", needed_for="Parquet files"
-        ) from error
-    return pa, pq
+    needed_for = "Parquet files"
+    return arrow(needed_for=needed_for), arrow("parquet", needed_for=needed_for)
 
 
 class TableWriter:

@@ -77,15 +77,15 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch that was asked for and is not to be had.
 
     Attributes:
-        why: ``expired`` (retention took it), ``future`` (not written yet) or ``unreadable`` (its
-            rows are not in the table).
+        why: ``expired`` (retention took it), ``future`` (not written yet) or ``unexported`` (the
+            export that is read does not hold it).
         partition: Which, None for all of them.
         start: First offset, None where only times are known.
         stop: Offset after it, likewise.
         line: The finding for people.
     """
 
-    why: Literal["expired", "future", "unreadable"]
+    why: Literal["expired", "future", "unexported"]
     partition: int | None = None
     start: int | None = None
     stop: int | None = None
@@ -198,8 +198,8 @@ def lay_out(topic: str, wanted: Wanted, edges: Mapping[int, Edges], *, now_ms: i
         missing.append(
             Missing(
                 why="future",
-                line=f"the range of {topic} ends {wanted.stop_ms - now_ms} ms from now: what is "
-                f"written until then is not in it",
+                line=f"the range of {topic} ends in the future: what is written until then is not "
+                f"in it",
             )
         )
     for partition, edge in sorted(edges.items()):

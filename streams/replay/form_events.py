@@ -1,0 +1,64 @@
+"""Telemetry as a table: a row for each record, decoded as ENRICH decodes it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headrace.enrichers.decode import Decoder
+from headrace.enrichers.registry import NO_REGISTRY, Registry
+from headrace.schemas.batch import RecordBatch
+from headrace.schemas.pipeline import Pipeline
+from headrace.streams.arrow import arrow
+from headrace.streams.replay.forms import Columns, Form, spread, stamp, stamps
+
+
+def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY) -> Form:
+    """The table of telemetry, late events or what the intake stage made of them.
+
+    An event that the pipeline refuses has its dead letter code in `code` and nothing else of its
+    content. A missing metric is null.
+
+    Args:
+        role: Which of them.
+        pipeline: Says how a record becomes an event.
+        registry: Device registry whose columns become attributes.
+    """
+    pa = arrow()
+    decode = Decoder(pipeline.input, registry)
+    metrics = pipeline.input.metric_names
+    attributes = list(decode(_nothing()).events.attributes)
+    text = pa.string()
+
+    def rows(records: RecordBatch) -> Columns:
+        done = decode(records)
+        events, count = done.events, len(records)
+        columns = [stamps(events.event_times_ms), pa.array(events.ids, text)]
+        columns.append(pa.array(events.entities, text))
+        # Row by row the numbers lie beside each other; a column wants its own.
+        columns += [pa.array(column, from_pandas=True) for column in events.metrics.T.copy()]
+        columns += [pa.array(events.attributes[name], text) for name in attributes]
+        codes = pa.nulls(count, text)
+        if done.dead:
+            codes = pa.array([done.dead.get(row) for row in range(count)], text)
+        return Columns([*(spread(column, done.rows, count) for column in columns), codes])
+
+    return Form(
+        role,
+        [
+            ("event_time", stamp()),
+            ("event_id", text),
+            ("device_id", text),
+            *((name, pa.float64()) for name in metrics),
+            *((name, text) for name in attributes),
+            ("code", text),
+        ],
+        rows,
+        time="event_time",
+        device="device_id",
+        labels=("device_id", *attributes, "code"),
+    )
+
+
+def _nothing() -> RecordBatch:
+    empty = np.empty(0, np.int64)
+    return RecordBatch("", 0, empty, empty, [], [])
