@@ -67,7 +67,7 @@ class Exporter:
             OSError: what writing raised, likewise.
         """
         tally = _Tally()
-        file = self._folder.file_of(span, self._sheet.format)
+        file = self._folder.file_of(span, self._sheet)
         out: PartFile | None = None
         try:
             at = span.start

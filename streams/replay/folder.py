@@ -1,8 +1,8 @@
 """The folder of an export: what it is of, its parts, and which of them are done.
 
     replay.json            what is exported, from where to where: written before anything else
-    p00003/000000262144.parquet    a part: rows of one partition from that offset on
-    .parts/p00003-000000262144.json   its mark: written once the part is on the disk
+    p00003/000000000262144.parquet    a part: rows of one partition from that offset on
+    .parts/p00003-000000000262144.json   its mark: written once the part is on the disk
     report.json            the totals, and what is missing: written last
 
 A part is written beside its name and renamed, its mark after it. So whatever ends a replay, a part
@@ -175,9 +175,10 @@ class Folder:
                 f"name a folder that headrace replay has written"
             ) from error
 
-    def file_of(self, span: Span, form: Format) -> Path:
-        """Where a part's rows go."""
-        return self.path / f"p{span.partition:05d}" / f"{span.start:015d}.{form}"
+    def file_of(self, span: Span, sheet: Sheet) -> Path:
+        """Where a part's rows go: named by where a whole part begins, wherever the range does."""
+        start = span.start // sheet.part_offsets * sheet.part_offsets
+        return self.path / f"p{span.partition:05d}" / f"{start:015d}.{sheet.format}"
 
     def mark(self, mark: Mark) -> None:
         """Say that a part is done; its file is on the disk."""

@@ -154,7 +154,10 @@ class ExportSource:
                     offsets = batch["offset"].to_numpy()
                     low, high = offsets.searchsorted([span.start, span.stop]).tolist()
                     if low < high:
-                        table = batch.slice(low, high - low).select(self.schema.names)
+                        rows = batch.slice(low, high - low)
+                        columns = [rows[name] for name in self.schema.names]
+                        # A file's own schema numbers its fields, which ours does not.
+                        table = arrow().RecordBatch.from_arrays(columns, schema=self.schema)
                         first, last = int(offsets[low]), int(offsets[high - 1])
                         yield Piece(table, first, last + 1, high - low, table.nbytes)
 
@@ -165,7 +168,7 @@ class ExportSource:
     def _files(self, span: Span) -> Iterator[Path]:
         for part in self._sheet.parts:
             if part.partition == span.partition and part.start < span.stop > span.start:
-                file = self._folder.file_of(part, "parquet")
+                file = self._folder.file_of(part, self._sheet)
                 if part.stop > span.start and file.exists():
                     yield file
 
