@@ -198,6 +198,11 @@ class Folder:
             found[span] = msgspec.json.decode(text, type=Mark)
         return found
 
+    def sweep(self) -> None:
+        """Remove what interrupted workers left beside their parts; nobody may be at work here."""
+        for left in self.path.glob("p*/.*"):
+            left.unlink(missing_ok=True)
+
     def finish(self, sheet: Sheet) -> Report | None:
         """Write the report where every part is done; None where some is not."""
         spans = sheet.parts

@@ -33,6 +33,7 @@ INPUTS = {
     ],
     "requirements-train.txt": [*PROJECT["dependencies"], *EXTRAS["train"]],
     "requirements-tables.txt": [*PROJECT["dependencies"], *EXTRAS["tables"]],
+    "requirements-sql.txt": [*PROJECT["dependencies"], *EXTRAS["sql"]],
     "requirements-uv.txt": ["uv"],
     "requirements-s3.txt": ["moto[server]>=5.1"],
 }
@@ -127,7 +128,13 @@ def test_lock_is_hashed_and_names_no_server(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements-worker.txt", "requirements-train.txt", "requirements-tables.txt"]
+    "name",
+    [
+        "requirements-worker.txt",
+        "requirements-train.txt",
+        "requirements-tables.txt",
+        "requirements-sql.txt",
+    ],
 )
 def test_locks_agree(name):
     """Training and the worker's image run the very versions that the tests ran."""

@@ -148,7 +148,7 @@ def _small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "GROUP_BYTES", 150)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(logs(), ranges())
 def test_a_table_holds_the_plain_readers_rows(found: list[list[Logged]], wanted: Wanted) -> None:
     """Any log, any range: each row, in order, with every value; dead events keep their code."""
@@ -162,7 +162,7 @@ def test_a_table_holds_the_plain_readers_rows(found: list[list[Logged]], wanted:
         assert report.rows == len(expected)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(logs(), ranges(), st.integers(0, 99), st.booleans(), st.sampled_from(["parquet", "arrow"]))
 def test_any_cut_and_order_gives_the_same_bytes(
     found: list[list[Logged]], wanted: Wanted, seed: int, raw: bool, form: str
@@ -188,7 +188,7 @@ def test_any_cut_and_order_gives_the_same_bytes(
         assert files(a) == files(b)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(logs(), ranges(), st.booleans())
 def test_an_export_is_read_as_its_topic(
     found: list[list[Logged]], wanted: Wanted, raw: bool
