@@ -78,6 +78,7 @@ class FeatureBlock:
         metric_names: S metrics carried for summaries.
         metrics: float64 (N, S).
         rebuilt: The state behind these features came from a truncated history.
+        traces: W3C traceparent of the few rows whose trace goes on, by row.
     """
 
     pipeline: str
@@ -96,6 +97,7 @@ class FeatureBlock:
     metric_names: tuple[str, ...] = ()
     metrics: F64 = field(default_factory=lambda: np.empty((0, 0)))
     rebuilt: bool = False
+    traces: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -119,6 +121,7 @@ class FeatureBlock:
             self.metric_names,
             self.metrics[start:stop],
             self.rebuilt,
+            {row - start: text for row, text in self.traces.items() if start <= row < stop},
         )
 
     def encode(self) -> bytes:
@@ -146,6 +149,8 @@ class FeatureBlock:
             "attributes": {name: labels.names for name, labels in self.attributes.items()},
             "layout": {name: [a.dtype.str, a.shape] for name, a in columns.items()},
         }
+        if self.traces:
+            header["traces"] = list(self.traces.items())
         head = orjson.dumps(header)
         parts = [_HEAD.pack(_MAGIC, len(head)), head, _padding(_HEAD.size + len(head))]
         for column in columns.values():
@@ -181,6 +186,7 @@ class FeatureBlock:
             tuple(header["metric_names"]),
             columns["metrics"],
             header["rebuilt"],
+            dict(header.get("traces", ())),
         )
 
 

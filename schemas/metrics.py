@@ -25,6 +25,7 @@ MetricName = Literal[
     "headrace_upstream_bytes_total",
     "headrace_raw_bytes_total",
     "headrace_stream_latency_seconds",
+    "headrace_telemetry_dropped_total",
     "headrace_worker_running",
     "headrace_worker_restarts_total",
     "headrace_worker_resident_bytes",
@@ -168,6 +169,15 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         "to when",
         "the hop that rises is where the time goes; device_to_ingest rising alone: the devices' "
         "clocks or their link",
+    ),
+    "headrace_telemetry_dropped_total": MetricSpec(
+        "counter",
+        "{item}",
+        ("pipeline", "reason"),
+        "what telemetry was not allowed to tell, or had no room for: attributes by name or value, "
+        "log arguments, lines of other programs' loggers, spans, lines",
+        "name or value rising: an attribute that is not on the list was added; span or line "
+        "rising: the collector is away",
     ),
     "headrace_worker_running": MetricSpec(
         "gauge",

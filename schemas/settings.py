@@ -167,6 +167,39 @@ class SnapshotSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     keep_bytes: Positive = 1 << 30
 
 
+class OtlpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An OpenTelemetry collector that metrics, traces and logs are sent to.
+
+    Attributes:
+        url: Where it takes OTLP over HTTP, such as ``http://collector:4318``; needs the ``otlp``
+            extra. None sends nowhere.
+        every_s: Seconds between two sendings.
+        headers_file: File of headers to send along, ``name: value`` a line, for credentials.
+    """
+
+    url: str | None = None
+    every_s: Seconds = 10.0
+    headers_file: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The headers of `headers_file`.
+
+        Raises:
+            SettingsError: it cannot be read. Fatal.
+        """
+        if self.headers_file is None:
+            return {}
+        try:
+            lines = Path(self.headers_file).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"reading the headers file {self.headers_file!r} failed: {error}; "
+                f"name a readable file of lines 'name: value'"
+            ) from error
+        pairs = (line.partition(":") for line in lines if ":" in line)
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole tree.
 
@@ -176,6 +209,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         worker: Limits of one worker process.
         health: The health endpoints of `headrace up`.
         snapshots: Copies of checkpoints that outlive the store.
+        otlp: An OpenTelemetry collector.
     """
 
     bus: BusSettings = BusSettings()
@@ -183,6 +217,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     worker: WorkerSettings = WorkerSettings()
     health: HealthSettings = HealthSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    otlp: OtlpSettings = OtlpSettings()
 
 
 def load_settings(file: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -217,8 +252,9 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "worker": WorkerSettings,
     "health": HealthSettings,
     "snapshots": SnapshotSettings,
+    "otlp": OtlpSettings,
 }
-MAIN_FIELD = {"bus": "url", "store": "url", "health": "address", "snapshots": "url"}
+MAIN_FIELD = {"bus": "url", "store": "url", "health": "address", "snapshots": "url", "otlp": "url"}
 """The field that ``HEADRACE_<SECTION>`` alone sets."""
 
 # Read elsewhere, and no part of the tree.

@@ -1,11 +1,12 @@
-"""When what a batch brought happened: the columns that latencies are counted from."""
+"""When what a batch brought happened, and whose traces it carries: what watching it needs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.schemas.batch import I64
 from headrace.schemas.block import Labels
+from headrace.schemas.errors import Source
 
 
 @dataclass(slots=True)
@@ -13,19 +14,31 @@ class Timed:
     """The N events of a batch that came through.
 
     Attributes:
+        topic: Source topic.
+        partition: Source partition.
+        offsets: int64 (N,), source offsets.
         event_times_ms: int64 (N,), device time, milliseconds since 1970.
         log_times_ms: int64 (N,), broker time of the telemetry records.
         classes: Device class of each, None where the pipeline has no classes.
         ready_ms: int64 (N,), broker time of the features; None before there are any.
         begun_ms: When inference began, wall clock, milliseconds since 1970; None where there is
             none.
+        traces: W3C traceparent, as the batch got it, of the rows whose trace goes on.
     """
 
+    topic: str
+    partition: int
+    offsets: I64
     event_times_ms: I64
     log_times_ms: I64
     classes: Labels | None = None
     ready_ms: I64 | None = None
     begun_ms: float | None = None
+    traces: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.event_times_ms)
+        return len(self.offsets)
+
+    def source(self, row: int) -> Source:
+        """Coordinates of one row."""
+        return Source(self.topic, self.partition, int(self.offsets[row]))

@@ -156,6 +156,7 @@ class Site:
             store=running_store.settings,
             embedded=running_bus.kind == "embedded",
             snapshots=self._settings.snapshots,
+            tracing=self._settings.otlp.url is not None,
         )
         await settle_positions(
             self._pipeline,

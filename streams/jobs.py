@@ -6,6 +6,8 @@ import msgspec
 
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import BusSettings, SnapshotSettings, StoreSettings
+from headrace.streams.observe.log_lines import LogLine
+from headrace.streams.observe.traces import SpanRecord
 
 STAGES = ("enrich", "serve")
 """Stages in the order of the data path; SUMMARIZE runs and is checkpointed inside SERVE."""
@@ -26,12 +28,14 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
         store: The store, with a real URL.
         embedded: The bus is the embedded one: short sessions, no idempotent producer.
         snapshots: Where copies of checkpoints are kept.
+        tracing: Somebody exports traces and log lines.
     """
 
     bus: BusSettings
     store: StoreSettings
     embedded: bool
     snapshots: SnapshotSettings = SnapshotSettings()
+    tracing: bool = False
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -82,13 +86,20 @@ class StateFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker saw of the batches that went through it, since it was started.
+    """What a worker saw of the batches that went through it.
 
     Attributes:
-        latencies: By hop and device class, counts of latencies (`observe.hops.Counted`).
+        latencies: By hop and device class, counts of latencies (`observe.hops.Counted`) since the
+            worker was started.
+        spans: Spans since the last of these, only where traces are exported.
+        logs: Log lines, the same.
+        dropped: Why and how often something was not told, since it was started.
     """
 
     latencies: dict[str, dict[str, bytes]] = {}
+    spans: list[SpanRecord] = []
+    logs: list[LogLine] = []
+    dropped: dict[str, int] = {}
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -143,10 +143,16 @@ class RunningStage:
 
     plan: StagePlan
     counters: Counters = field(default_factory=Counters)
-    observer: StageObserver = field(default_factory=StageObserver)
+    observer: StageObserver = field(init=False)
     transport: StageTransport | None = None
     runner: StageRunner | None = None
     _facts: dict[int, StateFacts] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        pipeline = self.plan.pipeline
+        self.observer = StageObserver(
+            pipeline.name, self.plan.stage, slow_ms=pipeline.observe.slow_ms
+        )
 
     @property
     def ready(self) -> bool:
@@ -218,6 +224,8 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
         FatalError: what ended it otherwise.
     """
     name = running.plan.pipeline.name
+    if endpoints.tracing:
+        running.observer.trace()
     check_mode(running.plan.pipeline, embedded=endpoints.embedded)
     options = client_options(endpoints.bus)
     publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)

@@ -15,6 +15,7 @@ from headrace.streams.assembly import Site
 from headrace.streams.backing import Backing
 from headrace.streams.health.several import SeveralHealth
 from headrace.streams.jobs import Endpoints
+from headrace.streams.observe.export import OtlpExport, check_otlp
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.samples import Histograms, added
 
@@ -80,6 +81,7 @@ class Sites:
         start: str | None = None,
     ) -> None:
         check_apart(pipelines)
+        check_otlp(settings.otlp)
         self._backing = Backing(settings)
         self._lives: list[asyncio.Task[None]] = []
         self.ended: dict[str, HeadraceError] = {}
@@ -96,6 +98,11 @@ class Sites:
             )
             for file, pipeline in pipelines
         }
+        self._export: OtlpExport | None = None
+        if settings.otlp.url is not None:
+            every = [site.readings for site in self.running.values()]
+            self._export = OtlpExport(settings.otlp, every)
+        self._exporting: asyncio.Task[None] | None = None
         self.health = SeveralHealth(
             {name: site.health for name, site in self.running.items()}, self.ended
         )
@@ -129,6 +136,9 @@ class Sites:
         ]
         await asyncio.wait(begun.values())
         _results(self._lives)
+        if self._export is not None:
+            self._exporting = asyncio.create_task(self._export.run())
+            self._exporting.add_done_callback(_say_end)
         for endpoints in begun.values():
             if not endpoints.cancelled():
                 return endpoints.result()
@@ -157,6 +167,10 @@ class Sites:
             life.cancel()
         await asyncio.gather(*self._lives, return_exceptions=True)
         await asyncio.gather(*(site.stop() for site in self.running.values()))
+        if self._exporting is not None:
+            # Last of all: what the workers told while they ended is sent, too.
+            self._exporting.cancel()
+            await asyncio.gather(self._exporting, return_exceptions=True)
         await self._backing.stop()
 
     def check(self) -> None:
@@ -180,6 +194,11 @@ class Sites:
         finally:
             if not begun.done():
                 begun.cancel()
+
+
+def _say_end(exporting: asyncio.Task[None]) -> None:
+    if not exporting.cancelled() and (error := exporting.exception()) is not None:
+        log.error("telemetry is not exported any more: %s", type(error).__name__)
 
 
 def _results(tasks: Iterable[asyncio.Task[None]]) -> None:

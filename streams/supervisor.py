@@ -249,5 +249,5 @@ class Supervisor:
         last = ""
         while lines is not None and (line := await lines.readline()):
             last = line.decode(errors="replace").rstrip()
-            log.warning("%s: %s", name, last)
+            log.warning("%s: %s", name, last, extra={"relayed": True})
         return last

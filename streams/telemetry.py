@@ -1,116 +1,168 @@
-"""OpenTelemetry's door: the metric catalogue as observable instruments.
+"""OpenTelemetry's door: metrics, spans and log lines to a collector by OTLP over HTTP, protobuf.
 
-Nothing is recorded on the data path: instruments read the stage's counters when somebody collects.
+Imported only where somebody exports: no worker needs it. What comes in here has passed
+`observe.attributes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
-from opentelemetry.sdk import metrics as sdk
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExportResult
+from opentelemetry.sdk.metrics import export as sdk
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 from headrace.schemas.metrics import CATALOGUE, MetricName
-from headrace.streams.delivery.counters import Counters
-from headrace.streams.jobs import StateFacts
+from headrace.streams.client.latency import count_within, total_ms
+from headrace.streams.observe.exposition import BOUNDS_MS
+from headrace.streams.observe.log_lines import LogLine
+from headrace.streams.observe.samples import Histograms, Sample, Samples
+from headrace.streams.observe.traces import SpanRecord
 
-Readings = Iterable[tuple[float, dict[str, str]]]
-
-
-class Observed(Protocol):
-    """What the instruments read of a stage."""
-
-    counters: Counters
-
-    def lag(self) -> dict[int, int]:
-        """Records behind, by partition."""
-
-    def in_flight(self) -> dict[int, int]:
-        """Batches taken and not yet durable, by partition."""
-
-    def held(self) -> tuple[int, int]:
-        """Bytes fetched and not finished, and their bound."""
-
-    def state(self) -> StateFacts | None:
-        """What the stage remembers of its devices, None where it remembers none."""
-
-    def served(self) -> tuple[int, int, int]:
-        """Session calls, rows scored by the model, rows answered by the cache."""
+_SCOPE = InstrumentationScope("headrace")
+_CUMULATIVE = sdk.AggregationTemporality.CUMULATIVE
+_SEVERITIES = {
+    10: SeverityNumber.DEBUG,
+    20: SeverityNumber.INFO,
+    30: SeverityNumber.WARN,
+    40: SeverityNumber.ERROR,
+    50: SeverityNumber.FATAL,
+}
 
 
-def observe(
-    source: Observed, *, provider: MeterProvider | None = None, **labels: str
-) -> MeterProvider:
-    """Register every metric of the catalogue for one stage.
+class Otlp:
+    """One collector. Calls block until it has answered or `timeout_s` is over; none raises.
 
     Args:
-        source: What is read when somebody collects.
-        provider: Who collects; None makes one without readers.
-        labels: ``pipeline`` and ``stage``.
-
-    Returns:
-        The provider.
+        url: Where it is; ``/v1/metrics``, ``/v1/traces`` and ``/v1/logs`` are put behind.
+        headers: Sent along, for credentials.
+        timeout_s: Longest time for one request and its repetitions, seconds.
     """
-    provider = provider or sdk.MeterProvider()
-    meter = provider.get_meter("headrace")
-    for name, read in _readings(source).items():
-        spec = CATALOGUE[name]
-        create = (
-            meter.create_observable_counter
-            if spec.kind == "counter"
-            else meter.create_observable_gauge
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, timeout_s: float) -> None:
+        self._resource = Resource({"service.name": "headrace"})
+        given = dict(headers)
+        base = url.rstrip("/")
+        self._metrics = OTLPMetricExporter(f"{base}/v1/metrics", headers=given, timeout=timeout_s)
+        self._spans = OTLPSpanExporter(f"{base}/v1/traces", headers=given, timeout=timeout_s)
+        self._logs = OTLPLogExporter(f"{base}/v1/logs", headers=given, timeout=timeout_s)
+
+    def send_metrics(
+        self, samples: Samples, histograms: Histograms, *, start_ns: int, now_ns: int
+    ) -> bool:
+        """Send every metric, counted since `start_ns`; whether the collector took them."""
+        names = dict.fromkeys(name for name, _ in (*samples, *histograms))
+        metrics = [_metric(name, samples, histograms, start_ns, now_ns) for name in names]
+        scope = sdk.ScopeMetrics(_SCOPE, metrics, "")
+        data = sdk.MetricsData([sdk.ResourceMetrics(self._resource, [scope], "")])
+        return self._metrics.export(data) is sdk.MetricExportResult.SUCCESS
+
+    def send_spans(self, spans: Sequence[SpanRecord]) -> bool:
+        """Send spans; whether the collector took them."""
+        made = [_span(span, self._resource) for span in spans]
+        return self._spans.export(made) is SpanExportResult.SUCCESS
+
+    def send_logs(self, lines: Sequence[tuple[str, LogLine]]) -> bool:
+        """Send log lines and whose they are; whether the collector took them."""
+        made = [
+            ReadableLogRecord(_log(worker, line), self._resource, _SCOPE) for worker, line in lines
+        ]
+        return self._logs.export(made) is LogRecordExportResult.SUCCESS
+
+    def close(self) -> None:
+        """Give up what is being sent."""
+        self._metrics.shutdown()
+        self._spans.shutdown()  # type: ignore[no-untyped-call]
+        self._logs.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _metric(
+    name: MetricName, samples: Samples, histograms: Histograms, start_ns: int, now_ns: int
+) -> sdk.Metric:
+    spec = CATALOGUE[name]
+    points = [
+        sdk.NumberDataPoint(_labels(sample), start_ns, now_ns, value)
+        for sample, value in samples.items()
+        if sample[0] == name
+    ]
+    data: sdk.Sum | sdk.Gauge | sdk.Histogram
+    if spec.kind == "histogram":
+        data = sdk.Histogram(
+            [
+                _distribution(sample, histograms, start_ns, now_ns)
+                for sample in histograms
+                if sample[0] == name
+            ],
+            _CUMULATIVE,
         )
-        create(name, callbacks=[_callback(read, labels)], unit=spec.unit, description=spec.meaning)
-    return provider
+    elif spec.kind == "counter":
+        data = sdk.Sum(points, _CUMULATIVE, is_monotonic=True)
+    else:
+        data = sdk.Gauge(points)
+    return sdk.Metric(name, spec.meaning, spec.unit, data)
 
 
-def _readings(stage: Observed) -> dict[MetricName, Callable[[], Readings]]:
-    """How each metric is read."""
-    counters = stage.counters
-    return {
-        "headrace_stream_events_total": lambda: _by("outcome", counters.events),
-        "headrace_stream_batches_total": lambda: _one(counters.batches),
-        "headrace_stream_busy_seconds_total": lambda: _one(counters.busy_s),
-        "headrace_stream_retries_total": lambda: _by("code", counters.retries),
-        "headrace_stream_expired_total": lambda: _one(counters.expired),
-        "headrace_stream_replayed_total": lambda: _one(counters.replayed),
-        "headrace_stream_lag_events": lambda: _by("partition", stage.lag()),
-        "headrace_stream_in_flight_batches": lambda: _by("partition", stage.in_flight()),
-        "headrace_stream_held_bytes": lambda: _one(stage.held()[0]),
-        "headrace_stream_held_limit_bytes": lambda: _one(stage.held()[1]),
-        "headrace_stream_state_bytes": lambda: _of(stage.state(), lambda s: _one(s.bytes)),
-        "headrace_stream_devices": lambda: _of(stage.state(), _devices),
-        "headrace_store_rewrites_total": lambda: _one(counters.rewrites),
-        "headrace_serving_calls_total": lambda: _one(stage.served()[0]),
-        "headrace_serving_rows_total": lambda: _one(stage.served()[1]),
-        "headrace_serving_cache_hits_total": lambda: _one(stage.served()[2]),
-        "headrace_raw_bytes_total": lambda: _one(counters.raw_bytes),
-        "headrace_upstream_bytes_total": lambda: _one(counters.upstream_bytes),
-    }
+def _distribution(
+    sample: Sample, histograms: Histograms, start_ns: int, now_ns: int
+) -> sdk.HistogramDataPoint:
+    counts = histograms[sample]
+    total = int(counts.sum())
+    within = [0, *(count_within(counts, bound) for bound in BOUNDS_MS), total]
+    buckets = [high - low for low, high in pairwise(within)]
+    bounds = [bound / 1000 for bound in BOUNDS_MS]
+    none = float("nan")
+    return sdk.HistogramDataPoint(
+        _labels(sample),
+        start_ns,
+        now_ns,
+        total,
+        total_ms(counts) / 1000,
+        buckets,
+        bounds,
+        none,
+        none,
+    )
 
 
-def _callback(
-    read: Callable[[], Readings], labels: Mapping[str, str]
-) -> Callable[[CallbackOptions], Iterator[Observation]]:
-    def collect(_: CallbackOptions) -> Iterator[Observation]:
-        for value, own in read():
-            yield Observation(value, {**labels, **own})
-
-    return collect
+def _labels(sample: Sample) -> dict[str, str]:
+    return dict(zip(CATALOGUE[sample[0]].labels, sample[1], strict=True))
 
 
-def _of(state: StateFacts | None, read: Callable[[StateFacts], Readings]) -> Readings:
-    return () if state is None else read(state)
+def _span(span: SpanRecord, resource: Resource) -> ReadableSpan:
+    return ReadableSpan(
+        span.name,
+        _context(span.traceparent),
+        _context(span.parent) if span.parent else None,
+        resource,
+        span.attributes,
+        links=[Link(_context(text)) for text in span.links],
+        kind=SpanKind.CONSUMER,
+        start_time=span.begin_ns,
+        end_time=span.end_ns,
+        instrumentation_scope=_SCOPE,
+    )
 
 
-def _devices(state: StateFacts) -> Readings:
-    return _by("clock", state.clocks or {"any": state.entities})
+def _context(traceparent: str) -> SpanContext:
+    _, trace, span, _ = traceparent.split("-")
+    sampled = TraceFlags(TraceFlags.SAMPLED)
+    return SpanContext(int(trace, 16), int(span, 16), is_remote=True, trace_flags=sampled)
 
 
-def _one(value: float) -> Readings:
-    return [(value, {})]
-
-
-def _by(label: str, values: Mapping[str, int] | Mapping[int, int]) -> Readings:
-    return [(value, {label: str(name)}) for name, value in values.items()]
+def _log(worker: str, line: LogLine) -> LogRecord:
+    return LogRecord(
+        timestamp=line.time_ns,
+        severity_number=_SEVERITIES.get(line.level, SeverityNumber.UNSPECIFIED),
+        body=line.text,
+        attributes={"headrace.worker": worker, "headrace.logger": line.logger},
+    )

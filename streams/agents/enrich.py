@@ -19,6 +19,7 @@ from headrace.schemas.timed import Timed
 from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
 from headrace.streams.agents.refusals import Refusals
 from headrace.streams.jobs import StateFacts
+from headrace.streams.observe.traces import going_on, traced_rows
 
 
 class EnrichAgent:
@@ -75,7 +76,18 @@ class EnrichAgent:
         """
         found = self._enricher.apply(_ours(state), records)
         labels = {name: Labels.encode(texts) for name, texts in found.events.attributes.items()}
-        outputs = [*self._blocks(found, labels, rebuilt=rebuilt)]
+        events = found.events
+        traces = traced_rows(records.headers, records.offsets, events.offsets)
+        timed = Timed(
+            events.topic,
+            events.partition,
+            events.offsets,
+            events.event_times_ms,
+            events.log_times_ms,
+            labels.get(self._class_by),
+            traces=traces,
+        )
+        outputs = [*self._blocks(found, labels, timed, rebuilt=rebuilt)]
         if found.dead:
             outputs.append(self._refusals.dead(records, found.dead))
         if found.late:
@@ -91,8 +103,6 @@ class EnrichAgent:
             "late": len(found.late),
             "repeated": found.repeated,
         }
-        events = found.events
-        timed = Timed(events.event_times_ms, events.log_times_ms, labels.get(self._class_by))
         return Effects(outputs, online, found.delta, counts, timed if len(events) else None)
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
@@ -125,7 +135,9 @@ class EnrichAgent:
         )
         return Output(self._topics.features.name, partition, None, [block.encode()])
 
-    def _blocks(self, found: Enriched, labels: dict[str, Labels], *, rebuilt: bool) -> list[Output]:
+    def _blocks(
+        self, found: Enriched, labels: dict[str, Labels], timed: Timed, *, rebuilt: bool
+    ) -> list[Output]:
         events = found.events
         if not len(events):
             return []
@@ -146,6 +158,7 @@ class EnrichAgent:
             metric_names=self._summarized,
             metrics=events.metrics[:, self._metrics],
             rebuilt=rebuilt,
+            traces=going_on(self.stage, timed),
         )
         values = list(encode_blocks(block, BLOCK_LIMIT_BYTES))
         return [Output(self._topics.features.name, events.partition, None, values)]

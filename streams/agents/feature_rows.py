@@ -29,6 +29,7 @@ class FeatureRows:
         features: float64 (N, F), the columns asked for.
         metrics: float64 (N, S), the metrics asked for; NaN where a block carries none.
         attributes: Labels of the attributes asked for.
+        traces: W3C traceparent of the rows whose trace goes on.
     """
 
     blocks: list[FeatureBlock]
@@ -40,6 +41,7 @@ class FeatureRows:
     features: F64
     metrics: F64
     attributes: list[Labels]
+    traces: dict[int, str]
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -78,6 +80,11 @@ def join_blocks(
         _joined([_features(block, columns) for block in blocks]),
         _joined([_metrics(block, metrics) for block in blocks]),
         [join_labels([_attribute(block, name) for block in blocks]) for name in attributes],
+        {
+            start + row: text
+            for block, start in zip(blocks, starts.tolist(), strict=False)
+            for row, text in block.traces.items()
+        },
     )
 
 

@@ -30,6 +30,8 @@ from headrace.streams.agents.serve_state import Mark, ServeDelta, ServeState, So
 from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer
 from headrace.streams.agents.windows import Windows, WindowsDelta
 from headrace.streams.client.clock import wall_clock
+from headrace.streams.client.traceparent import TRACEPARENT
+from headrace.streams.observe.traces import going_on
 
 _FORMAT = 3
 """Version of the state's fields."""
@@ -107,12 +109,14 @@ class ServeAgent:
         begun_ms = self._now() * 1000
         found = await score_rows(self._scorer, rows.features)
         windows, summaries = self._summarized(ours.windows, rows, found, rests)
-        outputs = [*self._predictions(rows, found), *self._refused(rows, found), *summaries]
+        timed = self._timed(rows, found, ready, begun_ms)
+        traces = going_on(self.stage, timed)
+        outputs = [*self._predictions(rows, found, traces), *self._refused(rows, found), *summaries]
         counts["out"], counts["dead"] = len(found.served), len(found.failed)
         if windows.missed:
             counts["unsummarized"] = windows.missed
-        timed = self._timed(rows, found, ready, begun_ms)
-        return Effects(outputs, [], ServeDelta(ours, served, windows), counts, timed)
+        delta = ServeDelta(ours, served, windows)
+        return Effects(outputs, [], delta, counts, timed if len(timed) else None)
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""
@@ -152,8 +156,16 @@ class ServeAgent:
             )
         return block
 
-    def _predictions(self, rows: FeatureRows, found: Isolated) -> Iterator[Output]:
-        """Predictions, run by run of blocks that differ in nothing a prediction's head says."""
+    def _predictions(
+        self, rows: FeatureRows, found: Isolated, traces: dict[int, str]
+    ) -> Iterator[Output]:
+        """Predictions, run by run of blocks that differ in nothing a prediction's head says.
+
+        Args:
+            rows: What was to be scored.
+            found: What was.
+            traces: Traceparent of the few predictions that carry one, by their place among these.
+        """
         if found.scores is None:
             return
         served_ms = int(self._now() * 1000)
@@ -189,22 +201,29 @@ class ServeAgent:
             )
             by_entity = [keys[code] for code in entities]
             partition = rows.blocks[first].partition
-            yield Output(self._topics.predictions.name, partition, by_entity, values)
+            headers = _trace_headers(traces, at, to)
+            yield Output(self._topics.predictions.name, partition, by_entity, values, headers)
 
     def _timed(
         self, rows: FeatureRows, found: Isolated, ready: list[int], begun_ms: float
-    ) -> Timed | None:
-        """When what was served happened, None where nothing was."""
+    ) -> Timed:
+        """When what was served happened."""
         served = found.served
-        if not len(served):
-            return None
         classes = rows.attributes[-1] if self._class_by else None
         return Timed(
+            rows.blocks[0].topic,
+            rows.blocks[0].partition,
+            rows.offsets[served],
             rows.event_times_ms[served],
             rows.log_times_ms[served],
             Labels(classes.names, classes.codes[served]) if classes is not None else None,
             np.repeat(np.array(ready, np.int64), np.diff(rows.starts))[served],
             begun_ms,
+            {
+                int(np.searchsorted(served, row)): text
+                for row, text in rows.traces.items()
+                if row not in found.failed
+            },
         )
 
     def _refused(self, rows: FeatureRows, found: Isolated) -> Iterator[Output]:
@@ -289,6 +308,17 @@ def _fresh(
             marks[source] = Mark(int(block.offsets[-1]), latest)
             rows += len(block) - start
     return fresh, ready, marks, rests
+
+
+def _trace_headers(traces: dict[int, str], at: int, to: int) -> list[Headers] | None:
+    """Headers of predictions `at` to `to`, None where none of them carries a trace."""
+    found = {place: text for place, text in traces.items() if at <= place < to}
+    if not found:
+        return None
+    headers: list[Headers] = [()] * (to - at)
+    for place, text in found.items():
+        headers[place - at] = [(TRACEPARENT, text.encode())]
+    return headers
 
 
 def _runs(blocks: Sequence[FeatureBlock]) -> Iterator[tuple[int, int]]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from headrace.schemas.batch import RecordBatch
+from headrace.schemas.batch import Headers, RecordBatch
 from headrace.streams.client.latency import Latency
 from headrace.streams.client.marks import Marks, PredictionMarks
 from headrace.streams.client.received import Received
+from headrace.streams.client.traceparent import TRACEPARENT
 
 _set = msgspec.structs.force_setattr
 
@@ -32,7 +33,11 @@ class Predictions:
 
     def read(self, records: RecordBatch) -> list[Received | None]:
         """Each record of the batch, None where it is no prediction."""
-        return [self._one(value) for value in records.values]
+        rows = [self._one(value) for value in records.values]
+        for row, headers in zip(rows, records.headers or (), strict=False):
+            if row is not None and headers:
+                _set(row, "traceparent", _traceparent(headers))
+        return rows
 
     def arrive(self, rows: Sequence[tuple[Received, bool]], now_ms: float) -> int:
         """Set what is known on arrival only.
@@ -63,3 +68,8 @@ class Predictions:
         except (msgspec.DecodeError, RecursionError, ValueError):
             return None
         return row
+
+
+def _traceparent(headers: Headers) -> str | None:
+    found = [value for name, value in headers if name == TRACEPARENT and value is not None]
+    return found[-1].decode("latin-1") if found else None

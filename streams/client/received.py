@@ -8,17 +8,20 @@ from headrace.schemas.prediction import Prediction
 class Received(Prediction, frozen=True, kw_only=True):
     """A prediction, and what the caller's policy asks of it.
 
-    The first three fields are set on arrival, whatever the record says.
+    These fields are set on arrival, whatever the record says.
 
     Attributes:
         supersedes: It amends an answer that was delivered before, under the same id.
         overdue: On arrival its event was older than the consumer's deadline.
+        traceparent: W3C trace header of the event, as SERVE passed it on; None of those whose trace
+            is not kept.
         latency_ms: Consumer's clock on arrival less the device's time of the event, milliseconds.
     """
 
     supersedes: bool = False
     overdue: bool = False
     latency_ms: float = 0.0
+    traceparent: str | None = None
 
     @property
     def refused(self) -> bool:

@@ -28,3 +28,13 @@ def is_traceparent(text: str) -> bool:
         False
     """
     return _FORM.fullmatch(text) is not None
+
+
+def is_sampled(text: str) -> bool:
+    """Whether `text` is a traceparent whose trace is kept.
+
+    Example:
+        >>> is_sampled("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
+        False
+    """
+    return is_traceparent(text) and bool(int(text[-2:], 16) & 1)

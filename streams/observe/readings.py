@@ -14,7 +14,8 @@ from headrace.streams.observe.latencies import (
     merged,
     percentiles,
 )
-from headrace.streams.observe.samples import Histograms, Lives, Samples, added
+from headrace.streams.observe.outgoing import Outgoing
+from headrace.streams.observe.samples import Histograms, Lives, Samples, Tallies, added
 from headrace.streams.supervisor import Supervisor, Worker
 
 
@@ -41,14 +42,22 @@ class Readings:
         self._lives = {worker.name: lives for worker, lives in self._workers}
         self._latencies = {worker.name: LatencyLives() for worker in supervisor.workers}
         self._recent = RecentCounts()
+        self._dropped = {worker.name: Tallies() for worker in supervisor.workers}
+        self.outgoing = Outgoing()
         supervisor.told.append(self._take)
 
     def samples(self) -> Samples:
         """Every metric of the catalogue that there is something to say of."""
-        return added(
+        dropped = sum((found.total() for found in self._dropped.values()), self.outgoing.dropped)
+        own: Samples = {
+            ("headrace_telemetry_dropped_total", (self._pipeline, reason)): count
+            for reason, count in dropped.items()
+        }
+        workers = [
             lives.samples(life=worker.restarts, running=worker.running)
             for worker, lives in self._workers
-        )
+        ]
+        return added([*workers, own])
 
     def latencies(self) -> Counts:
         """Counts of latencies since the start, by hop and device class."""
@@ -67,6 +76,8 @@ class Readings:
 
     def _take(self, worker: Worker, status: Status) -> None:
         self._lives[worker.name].take(worker.restarts, status)
-        if status.seen is not None:
-            self._latencies[worker.name].take(worker.restarts, status.seen.latencies)
+        if (seen := status.seen) is not None:
+            self._dropped[worker.name].take(worker.restarts, seen.dropped)
+            self.outgoing.add(worker.name, seen.spans, seen.logs)
+            self._latencies[worker.name].take(worker.restarts, seen.latencies)
             self._recent.observe(self._now(), self.latencies())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from headrace.schemas.batch import I64
@@ -80,6 +81,25 @@ def added(parts: Iterable[Samples]) -> Samples:
         for sample, value in part.items():
             total[sample] = total.get(sample, 0) + value
     return total
+
+
+class Tallies:
+    """Totals by name of one worker, over all its lives."""
+
+    def __init__(self) -> None:
+        self._life = 0
+        self._past: Counter[str] = Counter()
+        self._now: Counter[str] = Counter()
+
+    def take(self, life: int, counts: Mapping[str, int]) -> None:
+        """What the worker's life of this number has counted so far."""
+        if life != self._life:
+            self._life, self._past = life, self.total()
+        self._now = Counter(counts)
+
+    def total(self) -> Counter[str]:
+        """All of it."""
+        return self._past + self._now
 
 
 class Lives:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable
 
 from headrace.schemas.batch import RecordBatch
@@ -9,18 +11,38 @@ from headrace.schemas.protocols import Effects
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.jobs import Seen
 from headrace.streams.observe.hops import HopRecorder
+from headrace.streams.observe.log_lines import LogKeeper
+from headrace.streams.observe.spans import SpanRecorder
 
 
 class StageObserver:
     """An `Observer`: a few array operations for each batch, nothing for each event.
 
     Args:
+        pipeline: Pipeline name.
+        stage: Stage name.
+        slow_ms: From when on an event is slow, milliseconds.
         now: Wall clock, seconds since 1970.
     """
 
-    def __init__(self, *, now: Callable[[], float] = wall_clock) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        stage: str,
+        *,
+        slow_ms: float,
+        now: Callable[[], float] = wall_clock,
+    ) -> None:
         self._now = now
         self._hops = HopRecorder()
+        self._spans = SpanRecorder(pipeline, stage, slow_ms=slow_ms)
+        self._logs = LogKeeper()
+        self._tracing = False
+
+    def trace(self) -> None:
+        """From now on make spans and keep log lines: somebody exports them."""
+        self._tracing = True
+        logging.getLogger().addHandler(self._logs)
 
     def now_ms(self) -> float:
         """Wall clock, milliseconds since 1970."""
@@ -30,9 +52,21 @@ class StageObserver:
         self, part: RecordBatch, effects: Effects, *, begun_ms: float, readable_ms: float
     ) -> None:
         """See `Observer.observe`."""
-        if effects.timed is not None:
-            self._hops.record(effects.timed, begun_ms=begun_ms, readable_ms=readable_ms)
+        timed = effects.timed
+        if timed is None:
+            return
+        self._hops.record(timed, begun_ms=begun_ms, readable_ms=readable_ms)
+        if self._tracing:
+            self._spans.record(timed, part, effects, begun_ms=begun_ms, readable_ms=readable_ms)
 
     def seen(self) -> Seen:
-        """Everything that was seen so far."""
-        return Seen(latencies=self._hops.counted())
+        """Counts since the start; spans and log lines since this was last asked."""
+        dropped = Counter(self._logs.dropped)
+        if self._spans.dropped:
+            dropped["span"] = self._spans.dropped
+        return Seen(
+            latencies=self._hops.counted(),
+            spans=self._spans.take(),
+            logs=self._logs.take(),
+            dropped=dict(dropped),
+        )

@@ -38,7 +38,8 @@ event = st.tuples(
 def timed(events: list[tuple[int, int, str]]) -> Timed:
     log = np.array([NOW_MS - waited for _, waited, _ in events], np.int64)
     ages = np.array([age for age, _, _ in events], np.int64)
-    return Timed(log - ages, log, Labels.encode([name for _, _, name in events]))
+    offsets = np.arange(len(events))
+    return Timed("t", 0, offsets, log - ages, log, Labels.encode([name for _, _, name in events]))
 
 
 def exact(values: list[float], share: float) -> float:
@@ -120,8 +121,9 @@ def test_serving_hops_come_from_their_own_times() -> None:
     """SERVE counts from the block's broker time, and from when inference began."""
     recorder = HopRecorder()
     events = Timed(
-        np.array([1000, 1000]), np.array([1010, 1020]), None, np.array([1040, 1050]), 1060.0
-    )
+        "t", 0, np.arange(2),
+        np.array([1000, 1000]), np.array([1010, 1020]), None, np.array([1040, 1050]), 1060.0,
+    )  # fmt: skip
     recorder.record(events, begun_ms=1055.0, readable_ms=1100.0)
     lives = LatencyLives()
     lives.take(0, recorder.counted())

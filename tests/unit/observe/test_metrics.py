@@ -86,7 +86,10 @@ async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
         "retries": {"store.unavailable": 1},
         "state": StateFacts(entities=3, bytes=900, clocks={"ahead": 1, "right": 2, "behind": 0}),
         "partitions": (PartitionStatus(partition=0, lag=5, in_flight=1),),
-        "seen": Seen(latencies={"device_to_ingest": {"all": encode_bins(np.ones(BINS, np.int64))}}),
+        "seen": Seen(
+            latencies={"device_to_ingest": {"all": encode_bins(np.ones(BINS, np.int64))}},
+            dropped={"span": 1},
+        ),
     }
     scene.says("enrich", **facts)
 
@@ -103,7 +106,7 @@ async def test_a_histogram_is_told_as_prometheus_wants_it(scene: Scene) -> None:
     """Buckets are cumulative and exact, the last is the count, the sum is in seconds."""
     recorder = HopRecorder()
     recorder.record(
-        Timed(np.array([900, 975, 0]), np.array([1000, 1000, 100_000])),
+        Timed("t", 0, np.arange(3), np.array([900, 975, 0]), np.array([1000, 1000, 100_000])),
         begun_ms=1000.0,
         readable_ms=1000.0,
     )
