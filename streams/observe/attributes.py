@@ -76,14 +76,14 @@ def allowed(attributes: Mapping[str, object], dropped: Counter[str]) -> dict[str
         kind = ALLOWED.get(name)
         if kind is None:
             dropped["name"] += 1
-        elif _has_form(kind, value):
+        elif _has_form(value, kind):
             kept[name] = value
         else:
             dropped["value"] += 1
     return kept
 
 
-def _has_form(kind: Kind, value: object) -> TypeGuard[Value]:
+def _has_form(value: object, kind: Kind) -> TypeGuard[Value]:
     if kind == "number":
         return isinstance(value, int | float) and math.isfinite(value)
     return isinstance(value, str) and _NAME.fullmatch(value) is not None

@@ -1,0 +1,67 @@
+"""What watching costs: CPU for each batch, by part and size: ``python benchmarks/observing.py``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from headrace.schemas.block import Labels
+from headrace.schemas.timed import Timed
+from headrace.streams.observe.hops import HopRecorder
+from headrace.streams.observe.traces import traced_rows
+
+NOW_MS = 1_790_000_000_000
+SIZES = (1, 100, 3000)
+CLASSES = 8
+
+
+def timed(rows: int, rng: np.random.Generator) -> Timed:
+    """A batch of SERVE, of eight device classes."""
+    log = np.full(rows, NOW_MS, np.int64)
+    codes = rng.integers(0, CLASSES, rows).astype(np.int32)
+    classes = Labels([f"class-{k}" for k in range(CLASSES)], codes)
+    return Timed("t", 0, np.arange(rows), log - rng.integers(0, 500, rows), log, classes, log, 0.0)
+
+
+def cost_us(work: Callable[[], object], *, repeats: int = 100, rounds: int = 20) -> float:
+    """Least CPU time of one call over rounds, microseconds."""
+    took = []
+    for _ in range(rounds):
+        began = time.process_time()
+        for _ in range(repeats):
+            work()
+        took.append((time.process_time() - began) / repeats)
+    return round(min(took) * 1e6, 1)
+
+
+def main() -> None:
+    """Print a line for each size, and JSON with ``--json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    as_json = parser.parse_args().json
+    rng = np.random.default_rng(0)
+    found = []
+    for rows in SIZES:
+        events, hops = timed(rows, rng), HopRecorder()
+        offsets = np.arange(rows)
+        bare = [()] * rows
+        found.append(
+            {
+                "rows": rows,
+                "hops_us": cost_us(
+                    lambda e=events, h=hops: h.record(e, begun_ms=NOW_MS, readable_ms=NOW_MS + 9.0)
+                ),
+                "no_headers_us": cost_us(lambda o=offsets: traced_rows(None, o, o)),
+                "no_traces_us": cost_us(lambda o=offsets, b=bare: traced_rows(b, o, o)),
+                "told_every_2s_us": cost_us(hops.counted, repeats=5),
+            }
+        )
+    print(json.dumps(found) if as_json else "\n".join(map(str, found)))
+
+
+if __name__ == "__main__":
+    main()
