@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,6 +41,11 @@ log = logging.getLogger("headrace.transport")
 AHEAD_S, FILL_S, COMMIT_S = 0.5, 7.0, 10.0
 """Longest that a transaction waits for its records, that it is filled, that its commit is awaited.
 Waiting, filling and aborting together stay below TRANSACTION_S."""
+
+GATHER_S = 0.01
+"""Longest that a round waits for a partition of the last two. The bus hands out one partition of
+what came together, and the others right behind it: the first would take a round alone, the others
+the next, and so on in turns, so that each batch waits for two."""
 
 ALONE_S = 2.0
 """For filling with one partition's share after a transaction of several was aborted: the others
@@ -130,6 +136,7 @@ class Transactions:
         self._opening = asyncio.Lock()
         self._sources: set[TopicPartition] = set()
         self._waiting: list[Share] = []
+        self._lately: deque[set[TopicPartition]] = deque(maxlen=2)
         self._wake = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
 
@@ -191,6 +198,7 @@ class Transactions:
         shares: list[Share] = []
         try:
             while await self._more():
+                await self._gather()
                 shares, self._waiting = self._waiting, []
                 if due := self._due(shares):
                     await self._together(due)
@@ -218,8 +226,22 @@ class Transactions:
                 async with asyncio.timeout(AHEAD_S):
                     await self._wake.wait()
         if not self._waiting:
+            self._lately.clear()
             await self._give_back()
         return bool(self._waiting)
+
+    async def _gather(self) -> None:
+        """Wait a moment for those that had a share in the last two rounds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                while self._awaited():
+                    self._wake.clear()
+                    await self._wake.wait()
+        self._lately.append({share.source for share in self._waiting})
+
+    def _awaited(self) -> bool:
+        lately = set[TopicPartition]().union(*self._lately)
+        return not lately & self._sources <= {share.source for share in self._waiting}
 
     async def _give_back(self) -> None:
         """Abort what was begun ahead."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -51,6 +51,10 @@ class Scripted(Transactions):
     async def _answers(self) -> bool:
         return self.there
 
+    def join(self, partitions: Iterable[int]) -> None:
+        """These are ours."""
+        self._sources.update(TopicPartition("source", partition) for partition in partitions)
+
     def put(self, partition: int, member: Member = NOW) -> asyncio.Task[None]:
         """A lane that publishes."""
         share = Share(TopicPartition("source", partition), [], 1, member)
@@ -81,6 +85,46 @@ async def test_what_comes_meanwhile_goes_together_next() -> None:
     bus.gate.set()
     assert await outcomes(*lanes) == [None] * 3
     assert bus.rounds == [[0], [1, 2]]
+
+
+GATHER_S = "headrace.streams.transport.transactions.GATHER_S"
+
+
+async def test_partitions_that_take_turns_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever had a share of late is waited for: what came in turns becomes one round of all."""
+    monkeypatch.setattr(GATHER_S, 60.0)
+    bus = Scripted()
+    bus.join(range(3))
+    bus.gate.clear()
+    lanes = [bus.put(0)]
+    while not bus.rounds:
+        await asyncio.sleep(0)
+    lanes += [bus.put(1), bus.put(2)]
+    bus.gate.set()
+    await lanes[0]
+    lanes.append(bus.put(0))
+    assert await outcomes(*lanes) == [None] * 4
+    assert bus.rounds == [[0], [1, 2, 0]]
+
+
+async def test_a_partition_that_rests_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rounds without it, or its leaving, and it is not waited for."""
+    monkeypatch.setattr(GATHER_S, 0.0)
+    bus = Scripted()
+    bus.join(range(3))
+    await outcomes(bus.put(0), bus.put(1), bus.put(2))
+    await bus.rest(TopicPartition("source", 2))
+    await outcomes(bus.put(0), bus.put(1))
+    assert await outcomes(bus.put(0)) == [None]
+    monkeypatch.setattr(GATHER_S, 60.0)
+    lanes = [bus.put(0), bus.put(1)]
+    assert await outcomes(*lanes) == [None] * 2
+    monkeypatch.setattr(GATHER_S, 0.0)
+    for _ in range(2):
+        await outcomes(bus.put(0))
+    monkeypatch.setattr(GATHER_S, 60.0)
+    assert await outcomes(bus.put(0)) == [None]
+    assert bus.rounds == [[0, 1, 2], [0, 1], [0], [0, 1], [0], [0], [0]]
 
 
 async def test_one_that_does_not_answer_fails_alone() -> None:
