@@ -271,6 +271,9 @@ def _wire(
     """Agent, lanes and transport of one stage, connected; transactions where its mode has them."""
     plan, delivery = running.plan, running.plan.pipeline.delivery
     once = delivery.mode == "exactly-once"
+    # SERVE need not wait for the end of a block's transaction: one that is aborted comes again with
+    # the same rows, which it has then served (ADR 0020).
+    committed = once and plan.stage != "serve"
     own_id = transactional_id(plan.group) if once else ""
     runner = StageRunner(
         lambda topic, partition: Lane(ports, topic, partition, fail=transport.fail)
@@ -283,12 +286,12 @@ def _wire(
         batch_rows=SERVE_BLOCKS if plan.stage == "serve" else delivery.batch_rows,
         fetch_bytes=max(FETCH_BYTES // plan.topics.telemetry.partitions, LEAST_FETCH_BYTES),
         handler=runner,
-        read_committed=once,
+        read_committed=committed,
         transactional=once,
         note=own_id,
     )
     transactions = Transactions(options, plan.group, own_id, transport) if once else None
-    source = StageSource(options, transport, read_committed=once)
+    source = StageSource(options, transport, read_committed=committed)
     ports = StagePorts(
         agent=plan.agent,
         partitions=plan.topics.telemetry.partitions,

@@ -97,6 +97,7 @@ def expected(args: argparse.Namespace) -> dict[str, float]:
 def envs_of(part: str, args: argparse.Namespace) -> set[str]:
     """The environments whose programs a part runs."""
     more = {"sides": {SIDES[name].env for name in args.sides}, "latency": {CLIENTS}}
+    more["latency"] |= {SIDES[name].env for name, _ in LATENCY_RUNS}
     return {OWN} | more.get(part, set())
 
 

@@ -87,14 +87,31 @@ class OwnStore:
     async def fill_disk(self, down_s: float) -> None:
         """Let its disk be full for a while: what it cannot append to its file it refuses.
 
+        Once there is room its file is written anew, as an operator has it done: what was cut off in
+        the middle of a write may stay in the old one, which the server would not start with.
+
         Raises:
-            LocalServiceError: it has no disk of its own. Fatal.
+            LocalServiceError: it has no disk of its own, or its file was not written. Fatal.
         """
         disk = filled(self.disk)
         try:
             await asyncio.sleep(down_s)
         finally:
             disk.free()
+        await self._write_file_anew()
+
+    async def _write_file_anew(self) -> None:
+        port = self._valkey.port
+        try:
+            async with asyncio.timeout(SYNC_S):
+                await self._tell("BGREWRITEAOF")
+                while "aof_rewrite_in_progress:0" not in await _info(port, "persistence"):  # noqa: ASYNC110 - no event tells of it
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError as error:
+            raise LocalServiceError(
+                f"the drill's store did not write its file anew within {SYNC_S:g} s of a full "
+                f"disk; run the drill again"
+            ) from error
 
     async def promote_stale(self, behind_s: float) -> None:
         """Lose the server to a replica that was cut off `behind_s` seconds before.
@@ -107,7 +124,7 @@ class OwnStore:
         try:
             await _tell(replica.port, "REPLICAOF", HOST, str(self._valkey.port))
             async with asyncio.timeout(SYNC_S):
-                while "master_link_status:up" not in await _replication(replica.port):  # noqa: ASYNC110 - no event tells of it
+                while "master_link_status:up" not in await _info(replica.port, "replication"):  # noqa: ASYNC110 - no event tells of it
                     await asyncio.sleep(LOOK_S)
         except TimeoutError as error:
             await ended(replica)
@@ -137,12 +154,12 @@ async def _tell(port: int, *words: str) -> None:
         LocalServiceError: the server refused it. Fatal.
     """
     answer = await _ask(port, *words)
-    if not answer.startswith("+OK"):
+    if not answer.startswith(("+OK", "+Background")):
         raise LocalServiceError(f"the drill's store answered {words[0]} with {answer.strip()!r}")
 
 
-async def _replication(port: int) -> str:
-    return await _ask(port, "INFO", "replication")
+async def _info(port: int, section: str) -> str:
+    return await _ask(port, "INFO", section)
 
 
 async def _ask(port: int, *words: str) -> str:

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from headrace.schemas.errors import HeadraceError, LocalServiceError
 from headrace.streams.drill.own_store import OwnStore
+from headrace.streams.drill.small_disk import SmallDisk
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -103,3 +104,34 @@ async def test_its_end_ends_the_server(store) -> None:
     await store.end()
 
     assert await written(store, "late") is not None
+
+
+class Unfilled(SmallDisk):
+    """A disk that is as it was: the faults of full ones are the drill's own tests."""
+
+    def fill(self) -> None:
+        """Nothing."""
+
+    def free(self) -> None:
+        """Nothing."""
+
+
+async def test_after_a_full_disk_its_file_is_written_anew(tmp_path) -> None:
+    """What was cut off in it may be anywhere."""
+    store = OwnStore(tmp_path, Unfilled(tmp_path, 1))
+    try:
+        await store.start()
+    except HeadraceError as error:
+        without(str(error))
+    try:
+        await store.relay()
+        assert await written(store, "before") is None
+        [manifest] = tmp_path.rglob("*.manifest")
+        old = manifest.read_text("utf-8")
+        await store.fill_disk(0)
+
+        assert manifest.read_text("utf-8") != old
+        await store.restart(0)
+        assert await keys(store) == {b"before"}
+    finally:
+        await store.end()
