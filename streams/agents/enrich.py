@@ -59,6 +59,7 @@ class EnrichAgent:
         self._metrics = [pipeline.input.metric_names.index(name) for name in self._summarized]
         self._class_by = pipeline.observe.class_by or ""
         self.layout = self._enricher.features.layout.digest
+        self.features_topic = topics.features.name
 
     def new_state(self, topic: str, partition: int) -> EnrichState:
         """The state before the first record of a partition."""
@@ -178,15 +179,35 @@ def enrich_agent(
     Raises:
         PipelineFileError: the registry is missing or wrong, or `[input]` contradicts itself. Fatal.
     """
-    devices = pipeline.devices
-    if devices is None:
+    return agent_of(pipeline, topics, registry_text(pipeline, folder), numerics)
+
+
+def agent_of(
+    pipeline: Pipeline, topics: PipelineTopics, registry: str | None, numerics: str
+) -> EnrichAgent:
+    """The agent with the text of its device registry, None where it has none.
+
+    Raises:
+        PipelineFileError: the registry is wrong, or `[input]` contradicts itself. Fatal.
+    """
+    if pipeline.devices is None or registry is None:
         return EnrichAgent(pipeline, topics, numerics=numerics)
+    parsed = parse_registry(registry, pipeline.devices)
+    return EnrichAgent(pipeline, topics, registry=parsed, numerics=numerics)
+
+
+def registry_text(pipeline: Pipeline, folder: Path) -> str | None:
+    """The device registry's file in `folder`; None where the pipeline names none.
+
+    Raises:
+        PipelineFileError: it is missing or unreadable. Fatal.
+    """
+    if pipeline.devices is None:
+        return None
     try:
-        text = (folder / devices.file).read_text("utf-8")
+        return (folder / pipeline.devices.file).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineFileError(
-            f"reading the device registry {devices.file!r} failed: {error}; "
+            f"reading the device registry {pipeline.devices.file!r} failed: {error}; "
             f"put it beside the pipeline file"
         ) from error
-    registry = parse_registry(text, devices)
-    return EnrichAgent(pipeline, topics, registry=registry, numerics=numerics)

@@ -157,4 +157,9 @@ class StagePorts:
 
     def key(self, topic: str, partition: int) -> str:
         """Checkpoint key of one source partition."""
-        return f"{self.agent.stage}/{topic}/{partition}"
+        return checkpoint_key(self.agent.stage, topic, partition)
+
+
+def checkpoint_key(stage: str, topic: str, partition: int) -> str:
+    """Under which a stage's state of one source partition is kept, in store and snapshots."""
+    return f"{stage}/{topic}/{partition}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 from headrace.feature_store.snapshots import Snapshots
+from headrace.schemas.batch import LastRecord
 from headrace.schemas.errors import TopicError
 from headrace.schemas.numerics import numerics_fingerprint
-from headrace.schemas.protocols import Snapshot
-from headrace.streams.delivery.ports import StagePorts
+from headrace.schemas.protocols import Agent, Snapshot
 
 log = logging.getLogger("headrace.delivery")
 
@@ -48,8 +49,38 @@ class Found:
     another_log: bool = False
 
 
+class LastRecords(Protocol):
+    """Tells one log from another of its name."""
+
+    async def last_record(self, topic: str, partition: int, offset: int) -> LastRecord | None:
+        """What identifies the record at `offset`; None when the log has no such record."""
+
+
+class Stage(Protocol):
+    """What of a stage tells whether a state may be used: of a live one, or of one replayed."""
+
+    @property
+    def agent(self) -> Agent:
+        """Its logic."""
+
+    @property
+    def partitions(self) -> int:
+        """Partition count of the source topic."""
+
+    @property
+    def source(self) -> LastRecords:
+        """Reads of the source topic."""
+
+    @property
+    def snapshots(self) -> Snapshots | None:
+        """Where a lost checkpoint is rebuilt from; None: from the log alone."""
+
+    def key(self, topic: str, partition: int) -> str:
+        """Checkpoint key of one source partition."""
+
+
 class Recovery:
-    """Finds what a takeover of one partition starts from.
+    """Finds what a takeover, or a replay, of one partition starts from.
 
     Args:
         stage: The stage.
@@ -59,9 +90,7 @@ class Recovery:
         end: Offset after the log's last record.
     """
 
-    def __init__(
-        self, stage: StagePorts, topic: str, partition: int, *, begin: int, end: int
-    ) -> None:
+    def __init__(self, stage: Stage, topic: str, partition: int, *, begin: int, end: int) -> None:
         self._stage = stage
         self._topic = topic
         self._partition = partition
@@ -88,14 +117,26 @@ class Recovery:
         found = checkpoint if await self._usable("checkpoint", checkpoint) else None
         position = found.meta.position if found else -1
         wanted = max(committed or 0, self._begin)
-        if self._stage.snapshots is not None and committed is not None and position < wanted:
-            nearer = await self._nearest(self._stage.snapshots, position, committed)
+        if committed is not None and position < wanted:
+            nearer = await self.nearest(position, committed)
             if nearer is not None:
+                log.warning(
+                    "state of %s[%d] is rebuilt from the snapshot at offset %d",
+                    self._topic, self._partition, nearer.meta.position,
+                )  # fmt: skip
                 return Found(nearer, stored=False, epoch=max(self._epoch, nearer.meta.epoch))
         return Found(found, found is not None, self._epoch, self._another_log)
 
-    async def _nearest(self, snapshots: Snapshots, after: int, upto: int) -> Snapshot | None:
-        """The usable snapshot with the highest position in (after, upto], the newest of several."""
+    async def nearest(self, after: int, upto: int) -> Snapshot | None:
+        """The usable snapshot with the highest position in (after, upto], the newest of several.
+
+        Raises:
+            TopicError: it was made with another partition count. Fatal.
+            StoreUnavailableError: retryable; StoreRefusedError: fatal.
+        """
+        snapshots = self._stage.snapshots
+        if snapshots is None:
+            return None
         key = self._stage.key(self._topic, self._partition)
         kept = await asyncio.to_thread(snapshots.stored, key)
         kept = [one for one in kept if after < one.position <= upto]
@@ -106,10 +147,6 @@ class Recovery:
                 log.warning("snapshot %r is passed over: %s", one.name, error)
                 continue
             if await self._usable(f"snapshot {one.name!r}", snapshot):
-                log.warning(
-                    "state of %s[%d] is rebuilt from the snapshot at offset %d",
-                    self._topic, self._partition, one.position,
-                )  # fmt: skip
                 return snapshot
         return None
 
