@@ -43,6 +43,7 @@ from headrace.streams.health.readings import partition_statuses
 from headrace.streams.jobs import Endpoints, PartitionStatus, StateFacts
 from headrace.streams.modes import check_mode
 from headrace.streams.observe.stage_observer import StageObserver
+from headrace.streams.remembering import remember_served
 from headrace.streams.resting import Resting, say_rests
 from headrace.streams.source import StageSource
 from headrace.streams.transport.publish import KafkaPublisher
@@ -80,6 +81,7 @@ class StagePlan:
         scorer: The serving agent's scorer, None for other stages.
         resting: What ENRICH publishes of a partition that rests, None for other stages.
         facts: What ENRICH remembers in one partition's state, None for other stages.
+        folder: Where its model and registry files are.
     """
 
     stage: str
@@ -90,6 +92,7 @@ class StagePlan:
     scorer: OnnxScorer | None = None
     resting: Callable[[int], Output] | None = None
     facts: Callable[[PartitionState], StateFacts] | None = None
+    folder: Path = Path()
 
     @property
     def group(self) -> str:
@@ -134,7 +137,8 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
 
     scorer = load_scorer(pipeline, folder)
     agent = ServeAgent(pipeline, topics, scorer)
-    return StagePlan(stage, pipeline, topics, topics.features.name, agent, scorer)
+    source = topics.features.name
+    return StagePlan(stage, pipeline, topics, source, agent, scorer, folder=folder)
 
 
 @dataclass(slots=True)
@@ -246,6 +250,7 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
         transport, transactions = _wire(running, endpoints, options, store, publisher, snapshots)
         beside = [asyncio.create_task(_stop_when(stop, transport))]
         beside += [asyncio.create_task(_say_rests(running, publisher, transport))]
+        beside += [asyncio.create_task(_remember_served(running.plan, endpoints))]
         try:
             await transport.run()
         finally:
@@ -327,6 +332,12 @@ async def _say_rests(
         await say_rests(Resting(plan.pipeline), running.partitions, plan.resting, publisher)
     except HeadraceError as error:
         transport.fail(error)
+
+
+async def _remember_served(plan: StagePlan, endpoints: Endpoints) -> None:
+    if plan.scorer is not None:
+        digest = plan.scorer.model.digest
+        await remember_served(endpoints.snapshots, plan.pipeline, plan.folder, digest)
 
 
 async def _before(stop: asyncio.Event, connecting: asyncio.Future[Any]) -> bool:

@@ -11,13 +11,13 @@ from headrace.enrichers.registry import NO_REGISTRY, Registry, parse_registry
 from headrace.enrichers.state import EnrichDelta, EnrichState, online_rows
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels, encode_blocks
-from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.fragments import strings
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Effects, Output, PartitionState
 from headrace.schemas.timed import Timed
 from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
 from headrace.streams.agents.refusals import Refusals
+from headrace.streams.agents.registry_file import registry_text
 from headrace.streams.jobs import StateFacts
 from headrace.streams.observe.traces import going_on, traced_rows
 
@@ -194,20 +194,3 @@ def agent_of(
         return EnrichAgent(pipeline, topics, numerics=numerics)
     parsed = parse_registry(registry, pipeline.devices)
     return EnrichAgent(pipeline, topics, registry=parsed, numerics=numerics)
-
-
-def registry_text(pipeline: Pipeline, folder: Path) -> str | None:
-    """The device registry's file in `folder`; None where the pipeline names none.
-
-    Raises:
-        PipelineFileError: it is missing or unreadable. Fatal.
-    """
-    if pipeline.devices is None:
-        return None
-    try:
-        return (folder / pipeline.devices.file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PipelineFileError(
-            f"reading the device registry {pipeline.devices.file!r} failed: {error}; "
-            f"put it beside the pipeline file"
-        ) from error

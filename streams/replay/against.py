@@ -192,8 +192,8 @@ def features_differ(recorded: FeatureBlock, one: Met) -> list[Difference]:
         (recorded.metric_names, computed.metric_names, recorded.metrics, computed.metrics),
     ):
         common = [name for name in names if name in their_names]
-        left = values[np.ix_(rows, [names.index(name) for name in common])]
-        right = their_values[np.ix_(places, [their_names.index(name) for name in common])]
+        left = values[rows][:, [names.index(name) for name in common]]
+        right = their_values[places][:, [their_names.index(name) for name in common]]
         found += numbers_differ(
             common, left, right, topic=recorded.topic, partition=recorded.partition, offsets=offsets
         )

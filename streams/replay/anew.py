@@ -18,12 +18,12 @@ class Computed:
 
     Attributes:
         upto: Offset after it.
-        records: Records of it in the stretch.
+        records: The batch.
         blocks: Features of its events in the stretch, offsets ascending; none of them empty.
     """
 
     upto: int
-    records: int
+    records: RecordBatch
     blocks: list[FeatureBlock]
 
 
@@ -55,8 +55,8 @@ async def features_anew(
             for output in effects.outputs:
                 if output.topic == agent.features_topic:
                     blocks += map(FeatureBlock.decode, output.values)
-        wanted = len(records.since(start)) if records.next > start else 0
-        yield Computed(records.next, wanted, [cut for b in blocks if len(cut := _since(b, start))])
+        wanted = [cut for block in blocks if len(cut := _since(block, start))]
+        yield Computed(records.next, records, wanted)
 
 
 def _since(block: FeatureBlock, start: int) -> FeatureBlock:

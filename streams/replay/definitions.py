@@ -17,7 +17,8 @@ from headrace.schemas.topics import PipelineTopics
 from headrace.serving.model import Model
 from headrace.serving.repository import Repository, Served
 from headrace.serving.scorer import OnnxScorer
-from headrace.streams.agents.enrich import EnrichAgent, agent_of, registry_text
+from headrace.streams.agents.enrich import EnrichAgent, agent_of
+from headrace.streams.agents.registry_file import registry_text
 
 
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ def differing_bits(recorded: F64 | F32, computed: F64 | F32) -> NDArray[np.uint8
     """
     words = np.int64 if recorded.dtype.itemsize == 8 else np.int32
     ours, theirs = np.ascontiguousarray(recorded), np.ascontiguousarray(computed)
-    bits = np.bitwise_count(ours.view(words) ^ theirs.view(words))
+    bits: NDArray[np.uint8] = np.bitwise_count(ours.view(words) ^ theirs.view(words))
     bits[np.isnan(ours) & np.isnan(theirs)] = 0
     return bits
 

@@ -78,8 +78,9 @@ class Held:
             gone.append(self._let_go())
         return gone
 
-    def drop_from(self, offset: int) -> None:
-        """Forget what was computed of `offset` and beyond: it is computed otherwise."""
+    def drop_from(self, offset: int) -> int:
+        """Forget what was computed of `offset` and beyond, and how many: it is done otherwise."""
+        before = self._count
         while self._rows and self._rows[-1].block.offsets[-1] >= offset:
             last = self._rows.pop()
             self._count -= len(last.block)
@@ -90,6 +91,7 @@ class Held:
                 self._rows.append(Row(block, *marks, last.made_by))
                 self._count += keep
         self.upto = min(self.upto, offset)
+        return before - self._count
 
     def all_met(self) -> bool:
         """Every row that is held was compared with a feature row and a prediction."""

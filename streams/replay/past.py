@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from headrace.feature_store.snapshots import Snapshots
 from headrace.schemas.batch import LastRecord, RecordBatch
-from headrace.streams.bus import reads
+from headrace.schemas.errors import TopicError
+from headrace.streams.bus.connection import Options
+from headrace.streams.bus.lone_reader import LoneReader, lone_reader
 from headrace.streams.replay.definitions import Definitions
 
 
@@ -19,7 +22,7 @@ class PastLog(Protocol):
     def read_range(
         self, topic: str, partition: int, start: int, stop: int
     ) -> AsyncIterator[RecordBatch]:
-        """Records from `start` up to but not including `stop`, in order."""
+        """Records from `start` up to but not including `stop` or the log's end, in order."""
 
     async def last_record(self, topic: str, partition: int, offset: int) -> LastRecord | None:
         """What identifies the record at `offset`; None when the log has no such record."""
@@ -31,33 +34,71 @@ class PastLog(Protocol):
         """Offset of the first record at or after a broker time; the log's end for none."""
 
 
-@dataclass(frozen=True, slots=True)
 class BusLog:
-    """`PastLog` on a bus; of transactions only what was committed.
+    """`PastLog` on a bus, a connection for each topic; of transactions only what was committed.
 
-    Attributes:
+    Args:
         options: Client options.
     """
 
-    options: dict[str, Any]
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._open = AsyncExitStack()
+        self._readers: dict[str, LoneReader] = {}
 
-    def read_range(
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        await self._open.aclose()
+
+    async def reader(self, topic: str) -> LoneReader:
+        """The connection of one topic.
+
+        Raises:
+            TopicError: there is no such topic. Fatal.
+            BusUnavailableError: retryable; BusRefusedError: fatal.
+        """
+        if topic not in self._readers:
+            reader = lone_reader(self.options, topic)
+            self._readers[topic] = await self._open.enter_async_context(reader)
+        return self._readers[topic]
+
+    async def read_range(
         self, topic: str, partition: int, start: int, stop: int
     ) -> AsyncIterator[RecordBatch]:
         """See `PastLog`."""
-        return reads.read_range(self.options, topic, partition, start, stop, read_committed=True)
+        reader = await self.reader(topic)
+        _, end = await self.log_range(topic, partition)
+        if start < min(stop, end):
+            reading = reader.read(partition, start, min(stop, end))
+            async with closing(reading):
+                async for batch in reading:
+                    yield batch
 
     async def last_record(self, topic: str, partition: int, offset: int) -> LastRecord | None:
         """See `PastLog`."""
-        return await reads.last_record(self.options, topic, partition, offset)
+        begin, end = await self.log_range(topic, partition)
+        if not begin <= offset < end:
+            return None
+        reading = self.read_range(topic, partition, offset, offset + 1)
+        async with closing(reading):
+            found = await anext(reading, None)
+        return None if found is None or found.first != offset else found.last_record()
 
     async def log_range(self, topic: str, partition: int) -> tuple[int, int]:
         """See `PastLog`."""
-        return await reads.log_range(self.options, topic, partition)
+        edges = await (await self.reader(topic)).edges()
+        if partition not in edges:
+            raise TopicError(f"topic {topic!r} has no partition {partition}; check its topics")
+        return edges[partition]
 
     async def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
         """See `PastLog`."""
-        return (await reads.offset_at_time(self.options, topic, time_ms))[partition]
+        return (await (await self.reader(topic)).at_time(time_ms))[partition]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from headrace.streams.replay.definitions import Definition
 from headrace.streams.replay.held import KEPT_ROWS
 from headrace.streams.replay.history import ReplayedStage, state_before
 from headrace.streams.replay.past import Past, closing
-from headrace.streams.replay.ranges import Span
+from headrace.streams.replay.ranges import Missing, Span
 from headrace.streams.replay.recorded import (
     Ahead,
     AnswerRows,
@@ -39,13 +39,18 @@ Said = Callable[[int], None]
 
 
 async def reproduce(
-    past: Past, spans: Sequence[Span], *, said: Said = lambda count: None
+    past: Past,
+    spans: Sequence[Span],
+    *,
+    missing: Sequence[Missing] = (),
+    said: Said = lambda count: None,
 ) -> Verdict:
     """Compute these stretches anew and compare.
 
     Args:
         past: What to read.
         spans: Offsets of the topic that ENRICH reads, by partition.
+        missing: What was asked for and is not to be had.
         said: Told how many offsets of the stretches were done since it was told last.
 
     Raises:
@@ -56,7 +61,8 @@ async def reproduce(
     """
     began = time.monotonic()
     topic = past.definitions.topics.enriched.name
-    verdict = Verdict(pipeline=past.definitions.pipeline.name, topic=topic)
+    name = past.definitions.pipeline.name
+    verdict = Verdict(pipeline=name, topic=topic, missing=list(missing))
     for span in spans:
         begin, end = await past.log.log_range(topic, span.partition)
         start, stop = max(span.start, begin), min(span.stop, end)
@@ -79,6 +85,7 @@ class _Partition:
         self._log: AsyncIterator[RecordBatch] | None = None
         self._first_read: tuple[str, int] | None = None
         self._facts = PartitionFacts(partition=span.partition, start=span.start, stop=span.stop)
+        self._counted = span.start
         verdict.partitions.append(self._facts)
 
     async def run(self) -> None:
@@ -113,8 +120,9 @@ class _Partition:
             if self._definition is None:
                 await self._begin(definition, start)
             elif definition.key != self._definition.key:
-                await self._compare_answers(answers)
-                await self._begin(definition, max(int(head.offsets[0]), start))
+                switch = max(int(head.offsets[0]), start)
+                await self._compare_answers(answers, min(switch, held.upto))
+                await self._begin(definition, switch)
             if head.offsets[0] >= held.upto:
                 break
             taken = await blocks.take(start, held.upto)
@@ -123,10 +131,9 @@ class _Partition:
         if self._definition is None:
             given = self._past.definitions.pipeline.digest
             await self._begin((await self._past.definitions.definition(given))[0], start)
-        await self._compare_answers(answers)
+        await self._compare_answers(answers, held.upto)
 
-    async def _compare_answers(self, answers: Ahead[AnswerRows]) -> None:
-        upto = self._against.held.upto
+    async def _compare_answers(self, answers: Ahead[AnswerRows], upto: int) -> None:
         while (head := await answers.peek()) is not None and head.offsets[0] < upto:
             taken = await answers.take(self._span.start, upto)
             if taken is not None:
@@ -158,7 +165,9 @@ class _Partition:
         )
         self._facts.begun.append(begun)
         self._definition = definition
-        self._against.held.drop_from(start)
+        dropped = self._against.held.drop_from(start)
+        self._verdict.features.computed -= dropped
+        self._verdict.predictions.computed -= dropped
         self._log = past.log.read_range(
             self._topic, self._span.partition, begun.position, self._span.stop
         )
@@ -179,7 +188,9 @@ class _Partition:
         done = await anext(self._computing, None)
         upto = self._span.stop if done is None else max(before, done.upto)
         blocks = [] if done is None else done.blocks
-        self._facts.records += 0 if done is None else done.records
+        if done is not None and done.upto > self._counted:
+            self._facts.records += len(done.records.since(self._counted))
+            self._counted = done.upto
         rows = sum(map(len, blocks))
         self._verdict.features.computed += rows
         self._verdict.predictions.computed += rows

@@ -7,6 +7,7 @@ import msgspec
 from headrace.schemas.numerics import numerics_fingerprint
 from headrace.streams.replay.difference import Differences
 from headrace.streams.replay.history import Begun
+from headrace.streams.replay.ranges import Missing
 
 
 class PartitionFacts(msgspec.Struct, kw_only=True):
@@ -75,7 +76,8 @@ class Verdict(msgspec.Struct, kw_only=True):
         unknown_pipelines: Digest of pipeline files kept nowhere, to rows compared with the given.
         rebuilt: Rows served from a truncated history, as they were flagged.
         tolerated: Scores that differ within the tolerance that their model was given.
-        expired: Offsets that were asked for and are no more.
+        expired: Offsets that went while they were to be read.
+        missing: What was asked for and is not to be had.
         seconds: How long it took.
     """
 
@@ -94,6 +96,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     rebuilt: int = 0
     tolerated: int = 0
     expired: int = 0
+    missing: list[Missing] = msgspec.field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -111,6 +114,7 @@ class Verdict(msgspec.Struct, kw_only=True):
             )
             and not self.unknown_models
             and not self.expired
+            and not self.missing
             and self.features.compared > 0
         )
 
@@ -145,6 +149,7 @@ class Verdict(msgspec.Struct, kw_only=True):
             lines.append(f"{self.tolerated} scores differ within the tolerance of their model")
         if self.expired:
             lines.append(f"{self.expired} offsets of the range have expired and are not compared")
+        lines += [one.line for one in self.missing]
         pending = max(self.features.pending, self.predictions.pending)
         if pending:
             lines.append(f"{pending} events were not served yet")
