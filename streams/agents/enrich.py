@@ -54,7 +54,7 @@ class EnrichAgent:
         self._numerics = numerics
         self._refusals = Refusals(pipeline, topics, self.stage)
         self._pipeline, self._digest = pipeline.name, pipeline.digest
-        self._columns = tuple(column.name for column in self._enricher.features.columns)
+        self.columns = tuple(column.name for column in self._enricher.features.columns)
         self._summarized = pipeline.summary.metrics
         self._metrics = [pipeline.input.metric_names.index(name) for name in self._summarized]
         self._class_by = pipeline.observe.class_by or ""
@@ -126,11 +126,11 @@ class EnrichAgent:
             numerics=self._numerics,
             topic=self._topics.enriched.name,
             partition=partition,
-            columns=self._columns,
+            columns=self.columns,
             offsets=np.empty(0, np.int64),
             event_times_ms=np.empty(0, np.int64),
             log_times_ms=np.empty(0, np.int64),
-            features=np.empty((0, len(self._columns))),
+            features=np.empty((0, len(self.columns))),
             entities=Labels([], np.empty(0, np.int32)),
             event_ids=[],
         )
@@ -148,7 +148,7 @@ class EnrichAgent:
             numerics=self._numerics,
             topic=events.topic,
             partition=events.partition,
-            columns=self._columns,
+            columns=self.columns,
             offsets=events.offsets,
             event_times_ms=events.event_times_ms,
             log_times_ms=events.log_times_ms,

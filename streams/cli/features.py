@@ -15,6 +15,7 @@ from headrace.schemas.settings import StoreSettings
 from headrace.schemas.strict import nearest
 from headrace.schemas.views import expand
 from headrace.streams.cli.context import load, pipeline_file
+from headrace.streams.cli.features_export import export
 from headrace.streams.cli.running import run
 from headrace.streams.cli.snapshots import snapshots
 from headrace.streams.client.clock import wall_clock
@@ -26,6 +27,7 @@ def features() -> None:
 
 
 features.add_command(snapshots)
+features.add_command(export)
 
 
 @features.command()

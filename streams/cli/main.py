@@ -27,7 +27,7 @@ COMMANDS = {
     "replay": Lazy(_AT + "replay:replay", "The past of a topic: rows, tables, events once more."),
     "deadletter": Lazy(_AT + "deadletter:deadletter", "List, show and redrive dead letters."),
     "features": Lazy(_AT + "features:features", "Read the online feature store."),
-    "replay": Lazy(_AT + "replays:replay", "Ask the past: reproduce what was served."),
+    "explain": Lazy(_AT + "explain:command", "Where a prediction comes from, where it went."),
     "topics": Lazy(_AT + "topics:topics", "List, plan, create and describe topics."),
     "model": Lazy(_AT + "model:model", "Check the model of a pipeline."),
     "kafka": Lazy(_AT + "kafka:kafka", "Run a durable Kafka on this machine."),

@@ -19,7 +19,10 @@ from headrace.streams.replay.throttle import GENTLE_BYTES_PER_S
 from headrace.streams.replay.worker import Order
 
 _AT = "headrace.streams.cli.replay_"
-WORKS: dict[str, Lazy] = {}
+WORKS: dict[str, Lazy] = {
+    "reproduce": Lazy(_AT + "reproduce:command", "Compute what was served anew; compare each bit."),
+    "whatif": Lazy(_AT + "whatif:command", "Old events by another model, threshold or pipeline."),
+}
 """Commands below `replay`; any other first word is a topic."""
 
 

@@ -34,9 +34,13 @@ INPUTS = {
     "requirements-train.txt": [*PROJECT["dependencies"], *EXTRAS["train"]],
     "requirements-tables.txt": [*PROJECT["dependencies"], *EXTRAS["tables"]],
     "requirements-sql.txt": [*PROJECT["dependencies"], *EXTRAS["sql"]],
+    "requirements-plots.txt": [*PROJECT["dependencies"], *EXTRAS["plots"]],
     "requirements-uv.txt": ["uv"],
     "requirements-s3.txt": ["moto[server]>=5.1"],
 }
+
+APART = ("requirements-uv.txt", "requirements-s3.txt")
+"""In environments of their own."""
 
 Versions = dict[str, set[str]]
 
@@ -128,13 +132,7 @@ def test_lock_is_hashed_and_names_no_server(name):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "requirements-worker.txt",
-        "requirements-train.txt",
-        "requirements-tables.txt",
-        "requirements-sql.txt",
-    ],
+    "name", [name for name in INPUTS if name not in ("requirements.txt", *APART)]
 )
 def test_locks_agree(name):
     """Training and the worker's image run the very versions that the tests ran."""

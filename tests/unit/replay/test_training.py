@@ -1,0 +1,97 @@
+"""A training set: the bits that were served, and nothing from after a label's time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fakes.replay_world import World
+
+from headrace.schemas.block import FeatureBlock
+from headrace.schemas.errors import SettingsError
+from headrace.streams.replay.labels import LabelRows, read_labels
+from headrace.streams.replay.ranges import Span
+from headrace.streams.replay.training import training_set
+
+
+@pytest.fixture
+async def world(tmp_path):
+    """One life."""
+    made = World(tmp_path, seed=6)
+    made.send(160)
+    await made.live()
+    return made
+
+
+def served(world):
+    """Every feature row that was published, in log order."""
+    found = []
+    for value in world.logs.log(world.topics.features.name, 0).values:
+        block = FeatureBlock.decode(value)
+        names = [block.entities.names[code] for code in block.entities.codes.tolist()]
+        found += zip(
+            names,
+            block.event_times_ms.tolist(),
+            block.log_times_ms.tolist(),
+            block.offsets.tolist(),
+            block.features,
+            strict=True,
+        )
+    return found
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_features_are_those_that_were_served_by_then(world, known):
+    """Each label against a walk over what was published, stopped at the first later event."""
+    rows = served(world)
+    labels = LabelRows(
+        [row[0] for row in rows] + ["nobody"],
+        np.array([row[1] + 3000 * (k % 3 - 1) for k, row in enumerate(rows)] + [1 << 60]),
+        {"label": ["x"] * (len(rows) + 1)},
+    )
+    made = await training_set(world.past(), [Span(0, 0, 160)], labels, known=known)
+
+    some = 0
+    for k, (entity, moment) in enumerate(
+        zip(labels.entities, labels.times_ms.tolist(), strict=True)
+    ):
+        best = None
+        for row in (row for row in rows if row[0] == entity):
+            if row[1] > moment or (known and row[2] > moment):
+                break
+            best = row if best is None or row[1] >= best[1] else best
+        if best is None:
+            assert (made.ages_ms[k], made.sources[k]) == (-1, "")
+            assert np.isnan(made.values[k]).all()
+        else:
+            some += 1
+            assert made.sources[k] == f"{world.source}[0]@{best[3]}"
+            assert made.values[k].tobytes() == best[4].tobytes()
+            assert made.times_ms[k] + made.ages_ms[k] == moment
+    assert made.found == some > 50
+
+
+async def test_features_that_are_too_old_are_missing(world):
+    """A row beyond the age that was asked for is none."""
+    rows = served(world)
+    labels = LabelRows([rows[-1][0]], np.array([max(row[1] for row in rows) + 90_000]), {})
+    assert (await training_set(world.past(), [Span(0, 0, 160)], labels)).found == 1
+    made = await training_set(world.past(), [Span(0, 0, 160)], labels, max_age_ms=60_000)
+    assert made.found == 0
+
+
+def test_labels_are_read_and_refused_by_line(tmp_path):
+    """Times in both forms; a missing column and a row without a time are named."""
+    file = tmp_path / "labels.csv"
+    file.write_text("device_id,time,label\na,2026-11-21T10:00:00Z,1\nb,1500,0\n")
+    rows = read_labels(file, entity="device_id", time="time")
+    assert rows.entities == ["a", "b"]
+    assert rows.times_ms.tolist() == [1_795_255_200_000, 1500]
+    assert rows.columns == {"label": ["1", "0"]}
+
+    with pytest.raises(SettingsError, match="no column 'entity'"):
+        read_labels(file, entity="entity", time="time")
+    file.write_text("device_id,time\na,2026-11-21T10:00:00\n")
+    with pytest.raises(SettingsError, match="line 2 of labels"):
+        read_labels(file, entity="device_id", time="time")
+    with pytest.raises(SettingsError, match="name a CSV file"):
+        read_labels(tmp_path / "none.csv", entity="device_id", time="time")
