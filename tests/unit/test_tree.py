@@ -37,7 +37,7 @@ DOORS = {
     "psutil": ("streams/producers/",),
     "pyarrow": ("streams/arrow.py",),
     "duckdb": ("streams/replay/query.py",),
-    \"matplotlib\": (\"streams/replay/plot.py\",),
+    "matplotlib": ("streams/replay/plot.py",),
     "rich": ("streams/cli/",),
     "onnx": (),
     "sklearn": (),
