@@ -60,6 +60,8 @@ class Snapshots:
     def stored(self, key: str | None = None) -> list[StoredSnapshot]:
         """What is kept of one checkpoint, or of all; the newest first.
 
+        Those kept for it under a key of their own, as ``<key>/<what for>``, are among them.
+
         Raises:
             StoreUnavailableError: retryable; StoreRefusedError: fatal.
         """
@@ -145,7 +147,7 @@ class Snapshots:
         before.
         """
         limits, kept, size, last_ms = self._settings, 0, 0, None
-        for one in self.stored(key):
+        for one in [one for one in self.stored(key) if one.key == key]:
             close = last_ms is not None and last_ms - one.created_ms < limits.every_s * 500
             size += one.size
             old = now_ms - one.created_ms > limits.keep_s * 1000

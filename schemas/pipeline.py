@@ -15,7 +15,7 @@ from headrace.schemas.input import Devices, Input, Name
 from headrace.schemas.observe import Observe
 from headrace.schemas.strict import convert, nearest
 from headrace.schemas.summary import MAX_FREQUENT
-from headrace.schemas.views import Column, View, expand
+from headrace.schemas.views import Column, View, expand, stored_view
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -210,6 +210,10 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def columns(self) -> tuple[Column, ...]:
         """Every feature column, in order."""
         return expand(self.views, self.input.metric_names)
+
+    def stored_views(self) -> dict[str, View]:
+        """Each view by the name that the store has for its version."""
+        return {stored_view(name, view.version): view for name, view in self.views.items()}
 
     @property
     def attribute_names(self) -> tuple[str, ...]:

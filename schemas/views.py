@@ -55,11 +55,14 @@ class View(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         features: Its features, in order.
+        version: Raised when its features change: rows of another version stand beside it in the
+            store until they expire, so that the new one can be filled before it is served.
         ttl_s: A row not renewed for this long counts as missing, seconds.
         stale: What a reader does with a row older than its TTL.
     """
 
     features: Annotated[tuple[Feature, ...], Meta(min_length=1)]
+    version: Annotated[int, Meta(ge=1)] = 1
     ttl_s: Annotated[float, Meta(gt=0)] = 86_400.0
     stale: Literal["serve", "default", "abstain"] = "serve"
 
@@ -69,7 +72,7 @@ class Column:
     """One feature column.
 
     Attributes:
-        view: View it belongs to.
+        view: View it belongs to, as the store calls it (`stored_view`).
         name: Its name, unique in the pipeline.
         op: Operator.
         metric: Index of its metric among the pipeline's metrics; -1 where there is none.
@@ -105,7 +108,7 @@ def expand(views: Mapping[str, View], metrics: Iterable[str]) -> tuple[Column, .
         column
         for view, spec in views.items()
         for feature in spec.features
-        for column in _columns(view, feature, names)
+        for column in _columns(view, spec.version, feature, names)
     ]
     seen: set[str] = set()
     for column in columns:
@@ -115,7 +118,17 @@ def expand(views: Mapping[str, View], metrics: Iterable[str]) -> tuple[Column, .
     return tuple(columns)
 
 
-def _columns(view: str, feature: Feature, names: list[str]) -> Iterable[Column]:
+def stored_view(view: str, version: int) -> str:
+    """What the store calls a version of a view.
+
+    Example:
+        >>> stored_view("host", 1), stored_view("host", 2)
+        ('host', 'host@2')
+    """
+    return view if version == 1 else f"{view}@{version}"
+
+
+def _columns(view: str, version: int, feature: Feature, names: list[str]) -> Iterable[Column]:
     window_ms, tile_ms = _window(view, feature)
     chosen: list[str] = []
     for name in feature.metrics:
@@ -131,7 +144,7 @@ def _columns(view: str, feature: Feature, names: list[str]) -> Iterable[Column]:
                 f"known are: {', '.join(names)}"
             )
         yield Column(
-            view,
+            stored_view(view, version),
             _name(feature, metric, window_ms),
             feature.op,
             names.index(metric) if metric else -1,

@@ -27,12 +27,14 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         pipeline: The pipeline file.
+        digest: Its digest then; a later version of Headrace may give it another one.
         model_digest: First 8 hex digits of the digest of the ONNX file, as on predictions.
         registry: Text of the device registry; None where there is none.
         created_ms: When a worker began to serve it, milliseconds since 1970.
     """
 
     pipeline: Pipeline
+    digest: str
     model_digest: str
     registry: str | None
     created_ms: int
@@ -63,6 +65,7 @@ class Repository:
             self._place.put(self._model(digest), [model])
         served = Served(
             pipeline=pipeline,
+            digest=pipeline.digest,
             model_digest=digest,
             registry=registry,
             created_ms=round(self._now() * 1000),

@@ -300,7 +300,7 @@ def _wire(
     ports = StagePorts(
         agent=plan.agent,
         partitions=plan.topics.telemetry.partitions,
-        ttl_s={name: view.ttl_s for name, view in plan.pipeline.views.items()},
+        ttl_s={name: view.ttl_s for name, view in plan.pipeline.stored_views().items()},
         store=store,
         source=source,
         group=source,

@@ -13,8 +13,9 @@ from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import StoreSettings
 from headrace.schemas.strict import nearest
-from headrace.schemas.views import expand
+from headrace.schemas.views import expand, stored_view
 from headrace.streams.cli.context import load, pipeline_file
+from headrace.streams.cli.features_backfill import command as backfill
 from headrace.streams.cli.features_export import export
 from headrace.streams.cli.running import run
 from headrace.streams.cli.snapshots import snapshots
@@ -28,6 +29,7 @@ def features() -> None:
 
 features.add_command(snapshots)
 features.add_command(export)
+features.add_command(backfill)
 
 
 @features.command()
@@ -72,7 +74,11 @@ async def _read_view(store: Store, pipeline: Pipeline, view: str, found: dict[st
     names = [c.name for c in expand({view: spec}, pipeline.input.metric_names)]
     now_ms = round(wall_clock() * 1000)
     answer = await store.read_rows(
-        view, list(found), width=len(names), ttl_s=spec.ttl_s, now_ms=now_ms
+        stored_view(view, spec.version),
+        list(found),
+        width=len(names),
+        ttl_s=spec.ttl_s,
+        now_ms=now_ms,
     )
     for row, entity in enumerate(found):
         if not answer.found[row]:

@@ -66,7 +66,7 @@ def _by_partition(kept: Snapshots) -> list[StoredSnapshot]:
 
 
 def _facts(kept: Snapshots, one: StoredSnapshot, now_ms: int, *, verify: bool) -> dict[str, Any]:
-    stage, topic, partition = one.key.split("/")
+    stage, topic, partition, *purpose = one.key.split("/")
     facts: dict[str, Any] = {
         "stage": stage,
         "topic": topic,
@@ -76,6 +76,8 @@ def _facts(kept: Snapshots, one: StoredSnapshot, now_ms: int, *, verify: bool) -
         "bytes": one.size,
         "name": one.name,
     }
+    if purpose:
+        facts["backfilled"] = purpose[0]
     if verify:
         try:
             facts["rebuilt"] = kept.read(one).meta.rebuilt
@@ -92,6 +94,8 @@ def _show(place: str, found: list[dict[str, Any]]) -> None:
             f"  {one['stage']:<7} {one['topic']}[{one['partition']}]@{one['position']}  "
             f"{one['age_s']:.0f} s old, {one['bytes']} bytes"
         )
+        if "backfilled" in one:
+            line += ", backfilled for other features"
         if one.get("rebuilt"):
             line += ", rebuilt from a truncated history"
         if "damage" in one:

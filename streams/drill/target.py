@@ -151,7 +151,7 @@ class Target:
         names = [f"d{device}" for device in range(DEVICES)]
         found: dict[str, Rows] = {}
         try:
-            for view, spec in self.pipeline.views.items():
+            for view, spec in self.pipeline.stored_views().items():
                 width = len(expand({view: spec}, self.pipeline.input.metric_names))
                 rows = await store.read_rows(
                     view, names, width=width, ttl_s=spec.ttl_s, now_ms=START_MS

@@ -41,10 +41,12 @@ class Candidate:
     Attributes:
         pipeline: The pipeline file.
         scorer: Without cache: every row goes through the model.
+        digest: Digest of the file when it served.
     """
 
     pipeline: Pipeline
     scorer: OnnxScorer
+    digest: str
 
     @property
     def tolerance(self) -> float:
@@ -94,7 +96,7 @@ class Definitions:
 
         Where no file of that digest is kept, it is the given one.
         """
-        known = pipeline_digest in {one.pipeline.digest for one in await self.served()}
+        known = pipeline_digest in {one.digest for one in await self.served()}
         found = self._by_digest.get(pipeline_digest)
         if found is None:
             found = self._by_digest[pipeline_digest] = await self._defined(pipeline_digest)
@@ -109,7 +111,7 @@ class Definitions:
         if model_digest not in self._candidates:
             self._candidates[model_digest] = await self._loaded(model_digest)
         found = self._candidates[model_digest]
-        return sorted(found, key=lambda one: one.pipeline.digest != pipeline_digest)
+        return sorted(found, key=lambda one: one.digest != pipeline_digest)
 
     async def close(self) -> None:
         """End every model's thread."""
@@ -119,7 +121,7 @@ class Definitions:
 
     async def _defined(self, digest: str) -> Definition:
         every = await self.served()
-        one = next((one for one in every if one.pipeline.digest == digest), every[0])
+        one = next((one for one in every if one.digest == digest), every[0])
         key = features_key(one.pipeline, one.registry)
         if key not in self._by_key:
             agent = agent_of(one.pipeline, self.topics, one.registry, numerics_fingerprint())
@@ -133,8 +135,8 @@ class Definitions:
             content = await asyncio.to_thread(self.repository.model, digest)
         if content is None:
             return []
-        pipelines = {one.pipeline.digest: one.pipeline for one in served}
-        return [candidate(content, one) for one in (pipelines or {"": self.pipeline}).values()]
+        pipelines = {one.digest: one.pipeline for one in served} or {"": self.pipeline}
+        return [candidate(content, one, digest) for digest, one in pipelines.items()]
 
     def _given(self) -> Served:
         for file in (self.folder / self.pipeline.model.file, *self.models):
@@ -142,13 +144,14 @@ class Definitions:
             self._contents.setdefault(_digest(content), content)
         return Served(
             pipeline=self.pipeline,
+            digest=self.pipeline.digest,
             model_digest=next(iter(self._contents)),
             registry=registry_text(self.pipeline, self.folder),
             created_ms=0,
         )
 
 
-def candidate(content: bytes, pipeline: Pipeline) -> Candidate:
+def candidate(content: bytes, pipeline: Pipeline, digest: str = "") -> Candidate:
     """A pipeline and a model, ready to score.
 
     Raises:
@@ -156,7 +159,7 @@ def candidate(content: bytes, pipeline: Pipeline) -> Candidate:
     """
     serving = msgspec.structs.replace(pipeline.serving, cache="off", max_queue_delay_ms=0.0)
     uncached = msgspec.structs.replace(pipeline, serving=serving)
-    return Candidate(pipeline, OnnxScorer(Model(content, uncached), uncached))
+    return Candidate(pipeline, OnnxScorer(Model(content, uncached), uncached), digest)
 
 
 def read_onnx(file: Path) -> bytes:
@@ -183,8 +186,8 @@ def features_key(pipeline: Pipeline, registry: str | None) -> str:
 
 
 def _same(one: Served, other: Served) -> bool:
-    ours = one.pipeline.digest, one.model_digest, one.registry
-    return ours == (other.pipeline.digest, other.model_digest, other.registry)
+    ours = one.digest, one.model_digest, one.registry
+    return ours == (other.digest, other.model_digest, other.registry)
 
 
 def _digest(content: bytes) -> str:

@@ -61,7 +61,8 @@ def _read(rows: csv.DictReader[str], file: Path, entity: str, time: str) -> Labe
                 f"--entity or --time"
             )
     others = [name for name in names if name not in (entity, time)]
-    entities, times, columns = [], [], {name: [] for name in others}
+    entities, times = [], []
+    columns: dict[str, list[str]] = {name: [] for name in others}
     for number, row in enumerate(rows, 2):
         try:
             times.append(_time_ms(row[time] or ""))

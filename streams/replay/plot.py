@@ -16,7 +16,7 @@ from headrace.streams.replay.comparison import Comparison
 from headrace.streams.replay.sides import Pairs
 
 _GREY, _OURS, _THEIRS, _GAINED, _LOST = "#808080", "#3b82f6", "#d97706", "#dc2626", "#16a34a"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "headrace",
     "svg.fonttype": "none",
     "font.size": 9,

@@ -99,20 +99,17 @@ class Pairs:
         if not parts:
             return cls.none()
         return cls(
-            *(
-                [name for part in parts for name in part.entities]
-                if column == "entities"
-                else np.concatenate([getattr(part, column) for part in parts])
-                for column in _COLUMNS
-            ),
-            only_ours=sum(part.only_ours for part in parts),
-            only_theirs=sum(part.only_theirs for part in parts),
+            np.concatenate([part.partitions for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.times_ms for part in parts]),
+            [name for part in parts for name in part.entities],
+            np.concatenate([part.ours for part in parts]),
+            np.concatenate([part.theirs for part in parts]),
+            np.concatenate([part.was for part in parts]),
+            np.concatenate([part.now for part in parts]),
+            sum(part.only_ours for part in parts),
+            sum(part.only_theirs for part in parts),
         )
-
-
-_COLUMNS = (
-    "partitions", "offsets", "times_ms", "entities", "ours", "theirs", "was", "now",
-)  # fmt: skip
 
 
 def pair_up(partition: int, ours: Side, theirs: Side) -> Pairs:
