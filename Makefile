@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate fleet scale profile lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate fleet reproduce scale profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -82,6 +82,9 @@ bench-gate: $(READY) ## a short run of it; fails where a ratio fell by more than
 
 fleet: $(READY) ## a simulated fleet through the whole path, its ledger checked (ARGS="--scenarios burst")
 	$(PY) benchmarks/fleet $(ARGS)
+
+reproduce: $(READY) ## a fleet, killed workers and a new model; then every bit computed anew (ARGS="--events 200000")
+	$(PY) benchmarks/fleet/reproduce.py $(ARGS)
 
 scale: $(READY) ## how it grows with devices, partitions and so on (ARGS="--points devices --quick")
 	$(PY) benchmarks/reference --parts scaling $(ARGS)

@@ -11,9 +11,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -21,15 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import redis.asyncio as redis
+from fleet_site import Site
 
-from headrace.streams.jobs import STAGES
 from headrace.streams.local.embedded_store import EmbeddedStore
 from headrace.streams.local.local_kafka import LocalKafka
 
-PRESS = Path(__file__).parents[2] / "examples" / "press"
-HEADRACE = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"]
-READY_S, PATIENCE_S = 60.0, 30.0
-PARTITIONS = 4
+PATIENCE_S = 30.0
 STORE_BYTES = 6 << 30
 """A device of this pipeline takes some 2.6 KB of the store, in online rows and checkpoint."""
 
@@ -43,81 +37,6 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     # The same load of few devices, beside it.
     "thousand": {"devices": 1000, "rate": 10_000, "seconds": 100},
 }
-
-
-class Site:
-    """Services and workers of one scenario, and what the workers said.
-
-    Args:
-        name: The pipeline's, new to bus and store.
-        folder: Where its file and the ledger lie.
-        environ: Names bus and store.
-    """
-
-    def __init__(self, name: str, folder: Path, environ: dict[str, str]) -> None:
-        self.folder, self.environ = folder, environ
-        shutil.copytree(PRESS, folder / "press")
-        self.file = folder / "press" / "pipeline.toml"
-        text = self.file.read_text("utf-8").replace('name = "press"', f'name = "{name}"', 1)
-        self.file.write_text(text.replace("partitions = 2", f"partitions = {PARTITIONS}"), "utf-8")
-        self.statuses: dict[str, dict[str, Any]] = {}
-        self._told = asyncio.Event()
-        self._up: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Site:
-        self._up = await asyncio.create_subprocess_exec(
-            *HEADRACE, "up", str(self.file), "--from", "earliest", "--json",
-            env=self.environ, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        async with asyncio.timeout(READY_S):
-            while not (await self._line()).startswith("ready"):
-                pass
-        self._reading = asyncio.create_task(self._read())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-        if self._up is not None and self._up.returncode is None:
-            self._up.send_signal(signal.SIGINT)
-            await self._up.wait()
-
-    async def run(self, *arguments: str) -> dict[str, Any]:
-        """One command; the JSON object that is its last line."""
-        process = await asyncio.create_subprocess_exec(
-            *HEADRACE, *arguments, "--pipeline", str(self.file), "--json",
-            env=self.environ, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        said, _ = await process.communicate()
-        found: dict[str, Any] = json.loads(said.splitlines()[-1])
-        if "error" in found:
-            raise SystemExit(found["error"]["message"])
-        return found
-
-    async def told_again(self) -> None:
-        """Wait for the next line of every stage: the last events are counted in it."""
-        self.statuses.clear()
-        async with asyncio.timeout(READY_S):
-            while len(self.statuses) < len(STAGES):
-                self._told.clear()
-                await self._told.wait()
-
-    async def _line(self) -> str:
-        assert self._up is not None
-        assert self._up.stdout is not None
-        line = (await self._up.stdout.readline()).decode()
-        if not line:
-            raise SystemExit("headrace up ended by itself; see above")
-        return line
-
-    async def _read(self) -> None:
-        while True:
-            line = await self._line()
-            if line.startswith("{"):
-                status = json.loads(line)
-                self.statuses[status["stage"]] = status
-                self._told.set()
 
 
 async def scenario(name: str, asked: dict[str, Any], environ: dict[str, str]) -> dict[str, Any]:
