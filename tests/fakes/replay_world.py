@@ -194,18 +194,16 @@ class World:
         state.load(fields.items())
         silent = self._done["enrich"] if not fields else 0
         end = len(self.logs.log(self.source, 0).values)
-        begin = done
-        cut = self.random.randrange(begin, end + 1) if repeat else end
-        for stop, publish in ((max(begin, cut - repeat), True), (cut, True)):
-            # The first life gets as far as `cut`, and is killed before it stores what it published.
-            await self._fold(agent, state, begin, stop, publish, silent)
-            if repeat and stop == cut:
-                break
-            begin, kept = stop, dict(state.dump())
         if repeat:
-            state = agent.new_state(self.source, 0)
+            # A life that published up to `cut`, and was killed before it had stored all of it.
+            cut = self.random.randrange(done, end + 1)
+            stored = max(done, cut - repeat)
+            await self._fold(agent, state, done, stored, True, silent)
+            kept = dict(state.dump())
+            await self._fold(agent, state, stored, cut, True, silent)
+            state, done = agent.new_state(self.source, 0), stored
             state.load(kept.items())
-            await self._fold(agent, state, begin, end, True, silent)
+        await self._fold(agent, state, done, end, True, silent)
         self._fields["enrich"] = dict(state.dump())
         self._done["enrich"] = end
 

@@ -19,7 +19,7 @@ def without(reason: str) -> NoReturn:
     """Skip for want of a service, or fail where services are required."""
     if os.environ.get("HEADRACE_REQUIRE_SERVICES") == "1":
         pytest.fail(f"HEADRACE_REQUIRE_SERVICES=1, but {reason}")
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def running(service: EmbeddedBus | EmbeddedStore | LocalKafka) -> Iterator[str]:

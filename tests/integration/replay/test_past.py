@@ -14,6 +14,8 @@ import pytest
 from fakes.onnx_models import mlp
 from integration.delivery.ruins import Flow
 
+from headrace.schemas.pipeline import load_pipeline
+
 pytestmark = [pytest.mark.slow]
 
 _MAIN = "from headrace.streams.cli.main import main; main()"
@@ -24,6 +26,7 @@ class Asked:
 
     def __init__(self, flow: Flow) -> None:
         self.flow, self.file = flow, str(flow.folder / f"{flow.pipeline.name}.toml")
+        self.text = Path(self.file).read_text("utf-8")
         places = {"BUS": flow.endpoints.bus.url, "STORE": flow.endpoints.store.url}
         places["SNAPSHOTS"] = str(flow.folder / "snapshots")
         self.environ = os.environ | {f"HEADRACE_{name}": url for name, url in places.items()}
@@ -83,3 +86,31 @@ async def test_the_past_answers_and_nothing_live_is_touched(asked: Asked) -> Non
     assert 120 <= tried["comparison"]["shift"]["equal"] < 240
     after = [await flow.committed(s) for s in ("enrich", "serve")], await flow.remembered()
     assert after == before
+
+
+async def test_new_features_are_filled_beside_and_then_switched_to(asked: Asked) -> None:
+    """The workers of the new file begin with what was filled, and fold nothing of the log again."""
+    flow = asked.flow
+    new = flow.folder / "new.toml"
+    changed = asked.text.replace("alpha = 0.1", "alpha = 0.7")
+    changed = changed.replace("[views.machine]\n", "[views.machine]\nversion = 2\n")
+    new.write_text(changed)
+    labels = flow.folder / "labels.csv"
+    labels.write_text("device_id,time,label\nd1,1795255300000,1\nd2,1,0\n")
+    before = await flow.remembered()
+    filled = asked.ask("features", "backfill", asked.file, str(new))
+    table = str(flow.folder / "training.csv")
+    exported = asked.ask("features", "export", str(new), "--labels", str(labels), "--out", table)
+    assert await flow.remembered() == before
+
+    assert filled["views"] == ["machine@2"]
+    assert [one["position"] for one in filled["partitions"]] == [240]
+    assert (exported["labels"], exported["with_features"]) == (2, 1)
+    (flow.folder / f"{flow.pipeline.name}.toml").write_text(changed)
+    flow.pipeline = load_pipeline(new)
+    await flow.send(range(240, 260))
+    running = await flow.live("enrich", "serve")
+    assert running["enrich"].counters.replayed == 0
+    found = asked.ask("replay", "reproduce", asked.file)
+    assert found["reproduced"], found
+    assert len(found["partitions"][0]["begun"]) == 2
