@@ -25,6 +25,7 @@ COMMANDS = {
     "produce": Lazy(_AT + "produce:produce", "Send telemetry: this machine's, a file, a fleet."),
     "consume": Lazy(_AT + "consume:consume", "Print predictions, summaries or dead letters."),
     "replay": Lazy(_AT + "replay:replay", "The past of a topic: rows, tables, events once more."),
+    "sql": Lazy(_AT + "sql:sql", "SQL over live topics and exports."),
     "deadletter": Lazy(_AT + "deadletter:deadletter", "List, show and redrive dead letters."),
     "features": Lazy(_AT + "features:features", "Read the online feature store."),
     "explain": Lazy(_AT + "explain:command", "Where a prediction comes from, where it went."),

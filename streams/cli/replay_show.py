@@ -44,12 +44,13 @@ async def print_rows(ask: Ask, wanted: Wanted, *, full_speed: bool) -> int:
     async with replay as replayed, aclosing(replayed.batches()) as batches:
         async for batch in batches:
             for row in batch.to_pylist():
-                click.echo(json.dumps(row, default=_text, ensure_ascii=False))
+                click.echo(json.dumps(row, default=plain, ensure_ascii=False))
         warn(replayed.missing, len(replayed.unreadable), replayed.unreadable)
         return INCOMPLETE if replayed.missing or replayed.unreadable else 0
 
 
-def _text(value: Any) -> str:
+def plain(value: Any) -> str:
+    """What JSON and a terminal have no form for, as text; times as RFC 3339."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
