@@ -34,7 +34,7 @@ HEADRACE = [sys.executable, "-c", "from headrace.streams.cli.main import main; m
 ENV = Path("build/bench/envs/replay")
 TOPIC = "replayed"
 PIPELINE = f"""
-name = "replay_bench"
+name = "replay-bench"
 [input]
 key = "entity"
 raw = ["payload"]
@@ -130,6 +130,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
                     folder = Path(made) / side
                     shutil.rmtree(folder, ignore_errors=True)
                     found[side].append(run_side(side, bus, folder, pipeline))
+                    print(f"{side} took {found[side][-1]['seconds']:.2f} s", flush=True)
             if {"headrace", "handwritten"} <= set(args.sides):
                 agree(Path(made) / "headrace", Path(made) / "handwritten", args.events)
     return {side: summary(runs, args.events) for side, runs in found.items()}

@@ -17,6 +17,7 @@ import msgspec
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.topics import topics_of
 from headrace.streams.cli.context import load, pipeline_file, until_signal
+from headrace.streams.cli.speed import Speed
 from headrace.streams.client import Producer, Record
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.contract import Contract
@@ -30,30 +31,12 @@ TELL_S, TELL_SELDOM_S = 1.0, 10.0
 """Between two lines of progress on a terminal, and elsewhere."""
 
 
-class _Speed(click.ParamType):
-    """``10x``, ``0.5x`` or ``max``."""
-
-    name = "speed"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float | None:
-        """Times as fast as it happened; None is as fast as it goes."""
-        if value == "max" or value is None:
-            return None
-        try:
-            speed = float(str(value).removesuffix("x"))
-        except ValueError:
-            speed = 0.0
-        if not 0 < speed < float("inf"):
-            self.fail(f"{value!r} is no speed, expected one like 1x, 10x or max", param, ctx)
-        return speed
-
-
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--pipeline", default="hosts", show_default=True, help="Pipeline to feed.")
 @click.option(
     "--speed",
-    type=_Speed(),
+    type=Speed(),
     default="max",
     show_default=True,
     help="By the events' own times: 1x, 10x, max.",

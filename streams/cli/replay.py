@@ -11,8 +11,15 @@ import click
 
 from headrace.streams.cli.context import load, pipeline_file
 from headrace.streams.cli.lazy import Lazy, LazyGroup
-from headrace.streams.cli.replay_show import INCOMPLETE, export_with_progress, print_rows, show
+from headrace.streams.cli.replay_show import (
+    INCOMPLETE,
+    export_with_progress,
+    print_rows,
+    rehearse,
+    show,
+)
 from headrace.streams.cli.running import run
+from headrace.streams.cli.speed import Speed
 from headrace.streams.replay.ask import Ask
 from headrace.streams.replay.ranges import Wanted, parse_offsets
 from headrace.streams.replay.throttle import GENTLE_BYTES_PER_S
@@ -99,7 +106,14 @@ def replay() -> None:
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes; at full speed one a core.")
 @click.option("--group", help="Share the work with all that name this group and this folder.")
 @click.option("--into", help="Write the records into this topic instead, at --speed.")
-@click.option("--speed", default="1x", show_default=True, help="Of --into: 1x, 10x, max.")
+@click.option(
+    "--speed",
+    "times",
+    type=Speed(),
+    default="1x",
+    show_default=True,
+    help="Of --into, by the times of --by: 1x, 10x, max.",
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object.")
 def table(
     topic: str,
@@ -119,7 +133,7 @@ def table(
     workers: int | None,
     group: str | None,
     into: str | None,
-    speed: str,
+    times: float | None,
     as_json: bool,
 ) -> int:  # fmt: skip
     """The past of TOPIC (telemetry, features, predictions, …, or any topic's name).
@@ -128,6 +142,10 @@ def table(
     are printed as JSON lines. With it, files are written; run the same again to go on after an
     interruption. What was asked for and is not to be had is said, and ends with 3.
     """
+    if into is not None and (out is not None or group is not None):
+        raise click.UsageError("--into writes a topic, --out and --group files; choose one")
+    if group is not None and out is None:
+        raise click.UsageError("--group shares a folder; name it with --out")
     if not topic and export is None:
         raise click.UsageError("which topic? name a role such as predictions, or a topic")
     if rate is not None and full_speed:
@@ -154,10 +172,12 @@ def table(
         bytes_per_s=GENTLE_BYTES_PER_S if gentle else None,
         rows_per_s=rate,
     )
+    if into is not None:
+        return run(rehearse(ask, wanted, into, times)) or 0
     if out is None:
         return run(print_rows(ask, wanted, full_speed=full_speed)) or 0
     count = workers or (1 if order.is_gentle else len(os.sched_getaffinity(0)))
-    report = run(export_with_progress(order, wanted, form, count))
+    report = run(export_with_progress(order, wanted, form, count, group))
     if report is None:
         click.echo("stopped; run the same again to go on", err=True)
         return INCOMPLETE

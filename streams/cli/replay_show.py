@@ -14,12 +14,17 @@ from typing import Any
 import click
 import msgspec
 
+from headrace.schemas.errors import SettingsError
+from headrace.streams.bus.options import client_options
 from headrace.streams.client.clock import wall_clock
+from headrace.streams.client.kafka_bus import KafkaWriter
 from headrace.streams.replay.ask import Ask
 from headrace.streams.replay.folder import Report
 from headrace.streams.replay.frames import open_replay
 from headrace.streams.replay.pool import Progress, begin_export, run_export
 from headrace.streams.replay.ranges import Missing, Wanted
+from headrace.streams.replay.rehearse import Rehearsal
+from headrace.streams.replay.sharing import share_export
 from headrace.streams.replay.worker import Order
 from headrace.streams.replay.writing import Format
 
@@ -56,17 +61,49 @@ def plain(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-async def export_with_progress(order: Order, wanted: Wanted, form: Format, workers: int) -> Report:
-    """Run an export, or go on with one; progress on standard error."""
+async def export_with_progress(
+    order: Order, wanted: Wanted, form: Format, workers: int, group: str | None
+) -> Report:
+    """Run an export, go on with one, or share one; progress on standard error."""
     sheet = await begin_export(order, wanted, form, now_ms=round(wall_clock() * 1000))
     progress = Progress()
     telling = asyncio.create_task(_tell(progress))
     try:
+        if group is not None:
+            return await share_export(order, sheet, group, progress)
         return await run_export(order, sheet, workers=workers, progress=progress)
     finally:
         telling.cancel()
         if sys.stderr.isatty():
             click.echo("\r\x1b[K", nl=False, err=True)
+
+
+async def rehearse(ask: Ask, wanted: Wanted, into: str, speed: float | None) -> int:
+    """Write the past into another topic, at a speed; the exit code."""
+    replay = open_replay(
+        ask.bus,
+        ask.topic,
+        pipeline=ask.pipeline,
+        wanted=wanted,
+        raw=True,
+        export=ask.export,
+        full_speed=True,
+    )
+    writer = KafkaWriter(client_options(ask.bus), into)
+    async with replay as replayed:
+        if replayed.plan.topic == into:
+            raise SettingsError(f"{into!r} would be written into itself; name another topic")
+        try:
+            rehearsal = Rehearsal(replayed, writer, await writer.start(), speed=speed, by=wanted.by)
+            done = await rehearsal.run()
+        finally:
+            await writer.stop()
+        warn(replayed.missing, 0, ())
+    click.echo(
+        f"{done.sent:,} records of {replayed.plan.topic} written into {into}, "
+        f"{done.late_s:.3f} s late at most"
+    )
+    return INCOMPLETE if replayed.missing else 0
 
 
 async def _tell(progress: Progress) -> None:

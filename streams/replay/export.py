@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.schemas.errors import StateError
 from headrace.streams.replay.choose import choose
-from headrace.streams.replay.folder import UNREADABLE_NAMED, Folder, Mark, Sheet
+from headrace.streams.replay.folder import UNREADABLE_NAMED, Folder, Mark, Sheet, digest_of
 from headrace.streams.replay.ranges import Missing, Span
 from headrace.streams.replay.source import Piece, Source
 from headrace.streams.replay.throttle import Throttle
@@ -139,7 +138,7 @@ class Exporter:
             file=None if file is None else str(file.relative_to(self._folder.path)),
             rows=rows,
             bytes=len(content),
-            digest=hashlib.blake2b(content, digest_size=16).hexdigest() if content else "",
+            digest=digest_of(content) if content else "",
             undated=tally.undated,
             unreadable=tally.unreadable,
             named=tuple(tally.named),

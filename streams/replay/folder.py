@@ -2,18 +2,21 @@
 
     replay.json            what is exported, from where to where: written before anything else
     p00003/000000000262144.parquet    a part: rows of one partition from that offset on
-    .parts/p00003-000000000262144.json   its mark: written once the part is on the disk
+    .parts/p00003-000000000262144.json   its mark: written once it has its name
     report.json            the totals, and what is missing: written last
 
-A part is written beside its name and renamed, its mark after it. So whatever ends a replay, a part
-with a mark is whole, one without is made again, and both have the same bytes. Several workers may
-share a folder: they agree on the first `replay.json`, and each part may be made by any of them.
+A part is written beside its name and renamed, its mark after it. So whoever is killed, a part with
+a mark is whole, one without is made again, and both have the same bytes. Whether the disk kept what
+was written, as after a loss of power, the digest in the mark tells when a replay goes on. Several
+workers may share a folder: they agree on the first `replay.json`, and any may make any part.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,11 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
             for sheet in (self, other)
         )
         return ours == theirs
+
+
+def digest_of(content: bytes) -> str:
+    """BLAKE2b of a file, 32 hex digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def schema_text(schema: Any) -> str:
@@ -181,9 +189,9 @@ class Folder:
         return self.path / f"p{span.partition:05d}" / f"{start:015d}.{sheet.format}"
 
     def mark(self, mark: Mark) -> None:
-        """Say that a part is done; its file is on the disk."""
+        """Say that a part is done; its file has its name."""
         place = self._mark_of(mark.span)
-        beside = place.with_name(f".{place.name}.{os.getpid()}")
+        beside = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
         beside.write_bytes(_json(mark))
         beside.rename(place)
 
@@ -198,10 +206,26 @@ class Folder:
             found[span] = msgspec.json.decode(text, type=Mark)
         return found
 
-    def sweep(self) -> None:
-        """Remove what interrupted workers left beside their parts; nobody may be at work here."""
+    def sweep(self, spans: Sequence[Span]) -> dict[Span, Mark]:
+        """Remove what interrupted workers left; the marks of those parts that are whole.
+
+        Nobody else may be at work here.
+        """
         for left in self.path.glob("p*/.*"):
             left.unlink(missing_ok=True)
+        marks = self.done(spans)
+        for span in [span for span, mark in marks.items() if not self._is_whole(mark)]:
+            self._mark_of(span).unlink()
+            del marks[span]
+        return marks
+
+    def _is_whole(self, mark: Mark) -> bool:
+        if mark.file is None:
+            return True
+        try:
+            return digest_of((self.path / mark.file).read_bytes()) == mark.digest
+        except FileNotFoundError:
+            return False
 
     def finish(self, sheet: Sheet) -> Report | None:
         """Write the report where every part is done; None where some is not."""
@@ -210,7 +234,7 @@ class Folder:
         if len(marks) < len(spans):
             return None
         report = total(sheet, [marks[span] for span in spans])
-        beside = self.path / f".report.json.{os.getpid()}"
+        beside = self.path / f".report.json.{secrets.token_hex(8)}"
         beside.write_bytes(_json(report))
         beside.rename(self.path / "report.json")
         return report
@@ -230,7 +254,7 @@ class Folder:
 
     def _write_new(self, place: Path, content: bytes) -> None:
         """Write a file unless somebody else was first."""
-        beside = place.with_name(f".{place.name}.{os.getpid()}")
+        beside = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
         beside.write_bytes(content)
         try:
             os.link(beside, place)

@@ -15,7 +15,7 @@ from headrace.streams.client.clock import wall_clock
 from headrace.streams.replay.ask import Ask, open_source, sheet_of
 from headrace.streams.replay.choose import choose, source_of
 from headrace.streams.replay.folder import Sheet
-from headrace.streams.replay.ranges import Missing, Plan, Wanted
+from headrace.streams.replay.ranges import Missing, Span, Wanted
 from headrace.streams.replay.source import Source
 from headrace.streams.replay.throttle import GENTLE_BYTES_PER_S, Throttle
 
@@ -24,6 +24,7 @@ class Replayed:
     """Rows of a range of a topic; made by `open_replay`.
 
     Attributes:
+        facts: What is to be known of the table.
         plan: Where its rows are.
         missing: What was asked for and is not to be had, as far as it is known by now.
         unreadable: Records that gave no row so far, ``topic[partition]@offset``.
@@ -32,7 +33,7 @@ class Replayed:
     def __init__(self, source: Source, sheet: Sheet, prediction: int | None, throttle: Throttle):
         self._source, self._sheet = source, sheet
         self._prediction, self._throttle = prediction, throttle
-        self.plan: Plan = sheet.plan
+        self.facts, self.plan = sheet.table, sheet.plan
         self.missing: list[Missing] = list(sheet.plan.missing)
         self.unreadable: list[str] = []
 
@@ -49,16 +50,20 @@ class Replayed:
             BusUnavailableError: retryable.
         """
         for span in self.plan.spans:
-            found = self._source.pieces(span, self._throttle.fetch_bytes)
-            async with aclosing(found) as pieces:
-                async for piece in pieces:
-                    self.unreadable += piece.unreadable
-                    rows, _ = choose(
-                        piece.table, self._sheet.table, self.plan.wanted, self._prediction
-                    )
-                    if rows.num_rows:
-                        yield rows
-                    await self._throttle.took(piece.size, piece.records)
+            async with aclosing(self.rows_of(span)) as batches:
+                async for batch in batches:
+                    yield batch
+
+    async def rows_of(self, span: Span) -> AsyncGenerator[Any]:
+        """The same of one span."""
+        found = self._source.pieces(span, self._throttle.fetch_bytes)
+        async with aclosing(found) as pieces:
+            async for piece in pieces:
+                self.unreadable += piece.unreadable
+                rows, _ = choose(piece.table, self.facts, self.plan.wanted, self._prediction)
+                if rows.num_rows:
+                    yield rows
+                await self._throttle.took(piece.size, piece.records)
 
 
 class open_replay:  # noqa: N801 - read as a verb: `with open_replay(...) as replay`

@@ -68,8 +68,7 @@ async def run_export(
         FatalError: a setting or the disk is at fault.
     """
     folder, progress = Folder(Path(order.folder)), progress or Progress()
-    folder.sweep()
-    marks = folder.done(sheet.parts)
+    marks = folder.sweep(sheet.parts)
     todo = deque(span for span in sheet.parts if span not in marks)
     progress.total = sheet.plan.offsets
     progress.done = progress.resumed = sum(span.stop - span.start for span in marks)

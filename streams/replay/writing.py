@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -75,7 +75,8 @@ class PartFile:
     def __init__(self, file: Path, schema: Any, form: Format, labels: tuple[str, ...]) -> None:
         self._file = file
         self._groups = Groups("value" if "value" in schema.names and _is_raw(schema) else None)
-        self._beside = file.with_name(f".{file.name}.{os.getpid()}")
+        # Workers on several machines may share the folder: a process id would not do.
+        self._beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
         file.parent.mkdir(parents=True, exist_ok=True)
         self._out = self._beside.open("wb")
         self._writer = _writer(self._out, schema, form, labels)
@@ -87,11 +88,9 @@ class PartFile:
             self._put(group)
 
     def close(self) -> None:
-        """Write the rest, and give the file its name; it is on the disk then."""
+        """Write the rest, and give the file its name."""
         self._put(self._groups.rest())
         self._writer.close()
-        self._out.flush()
-        os.fsync(self._out.fileno())
         self._out.close()
         self._beside.rename(self._file)
 

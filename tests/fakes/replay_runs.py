@@ -63,3 +63,7 @@ async def start(logs: Any, *args: object) -> asyncio.subprocess.Process:
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"HEADRACE_BUS": logs.settings.url},
     )
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}

@@ -21,10 +21,12 @@ class Logs:
         self.settings = BusSettings(url=url)
         self.options: dict[str, Any] = client_options(self.settings)
         self._unique = unique
+        self._made = 0
 
-    async def topic(self, partitions: int = 1, name: str | None = None) -> str:
+    async def topic(self, partitions: int = 1) -> str:
         """A new topic."""
-        made = name or self._unique("replay")
+        self._made += 1
+        made = self._unique(f"replay{self._made}")
         spec = TopicSpec(made, "telemetry", partitions, 3_600_000, "raw", ours=True)
         await ensure_topics(self.options, [spec])
         return made

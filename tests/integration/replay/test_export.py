@@ -16,13 +16,9 @@ try:
 except ImportError:
     without("pyarrow is not installed; install the extra `tables`")
 
-from fakes.replay_runs import a_topic, headrace, start
+from fakes.replay_runs import a_topic, files, headrace, start
 
 from headrace.streams.replay import Wanted, open_replay
-
-
-def files(path: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
 async def groups_and_topics(logs: Any) -> tuple[list[Any], list[str]]:
