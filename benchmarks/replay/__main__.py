@@ -130,7 +130,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
                     folder = Path(made) / side
                     shutil.rmtree(folder, ignore_errors=True)
                     found[side].append(run_side(side, bus, folder, pipeline))
-                    print(f"{side} took {found[side][-1]['seconds']:.2f} s", flush=True)
+                    print(f"{side:15} {found[side][-1]}", flush=True)
             if {"headrace", "handwritten"} <= set(args.sides):
                 agree(Path(made) / "headrace", Path(made) / "handwritten", args.events)
     return {side: summary(runs, args.events) for side, runs in found.items()}

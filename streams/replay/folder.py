@@ -1,14 +1,14 @@
 """The folder of an export: what it is of, its parts, and which of them are done.
 
-    replay.json            what is exported, from where to where: written before anything else
+    _replay.json            what is exported, from where to where: written before anything else
     p00003/000000000262144.parquet    a part: rows of one partition from that offset on
     .parts/p00003-000000000262144.json   its mark: written once it has its name
-    report.json            the totals, and what is missing: written last
+    _report.json            the totals, and what is missing: written last
 
 A part is written beside its name and renamed, its mark after it. So whoever is killed, a part with
 a mark is whole, one without is made again, and both have the same bytes. Whether the disk kept what
 was written, as after a loss of power, the digest in the mark tells when a replay goes on. Several
-workers may share a folder: they agree on the first `replay.json`, and any may make any part.
+workers may share a folder: they agree on the first `_replay.json`, and any may make any part.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Folder:
                     f"folder {str(self.path)!r} is not empty and holds no export; name another"
                 )
             self._marks().mkdir(parents=True, exist_ok=True)
-            self._write_new(self.path / "replay.json", _json(sheet))
+            self._write_new(self.path / "_replay.json", _json(sheet))
             held = self.sheet() or sheet
         if not held.alike(sheet):
             raise SettingsError(
@@ -171,15 +171,15 @@ class Folder:
         """What the export here is of; None where there is none.
 
         Raises:
-            SettingsError: `replay.json` is none of ours. Fatal.
+            SettingsError: `_replay.json` is none of ours. Fatal.
         """
         try:
-            return msgspec.json.decode((self.path / "replay.json").read_bytes(), type=Sheet)
+            return msgspec.json.decode((self.path / "_replay.json").read_bytes(), type=Sheet)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as error:
             raise SettingsError(
-                f"reading {str(self.path / 'replay.json')!r} failed ({type(error).__name__}); "
+                f"reading {str(self.path / '_replay.json')!r} failed ({type(error).__name__}); "
                 f"name a folder that headrace replay has written"
             ) from error
 
@@ -234,15 +234,15 @@ class Folder:
         if len(marks) < len(spans):
             return None
         report = total(sheet, [marks[span] for span in spans])
-        beside = self.path / f".report.json.{secrets.token_hex(8)}"
+        beside = self.path / f"._report.json.{secrets.token_hex(8)}"
         beside.write_bytes(_json(report))
-        beside.rename(self.path / "report.json")
+        beside.rename(self.path / "_report.json")
         return report
 
     def report(self) -> Report | None:
         """The report of an export that is whole; None before."""
         try:
-            return msgspec.json.decode((self.path / "report.json").read_bytes(), type=Report)
+            return msgspec.json.decode((self.path / "_report.json").read_bytes(), type=Report)
         except FileNotFoundError:
             return None
 

@@ -60,7 +60,7 @@ async def test_killed_and_resumed_gives_the_same_bytes(kafka_logs: Any, tmp_path
         await asyncio.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     await killed.wait()
-    assert not (torn / "report.json").exists()
+    assert not (torn / "_report.json").exists()
     code, said, _ = await headrace(kafka_logs, *common, "-o", torn, "--full-speed", "--json")
 
     assert (code, json.loads(said)["rows"]) == (0, 10_000 + 9_985)
