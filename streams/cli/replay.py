@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from headrace.streams.cli.context import load, pipeline_file
+from headrace.streams.cli.deadletter import Since
 from headrace.streams.cli.lazy import Lazy, LazyGroup
+from headrace.streams.cli.past import give_way
 from headrace.streams.cli.replay_show import (
     INCOMPLETE,
     export_with_progress,
@@ -45,22 +46,6 @@ class _Replay(LazyGroup):
         return "replay", table, args
 
 
-class Moment(click.ParamType):
-    """An RFC 3339 time, as milliseconds since 1970."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """See the class."""
-        try:
-            time = datetime.fromisoformat(str(value))
-        except ValueError:
-            time = None
-        if time is None or time.tzinfo is None:
-            self.fail(f"{value!r} is no time such as 2026-11-21T10:00:00Z", param, ctx)
-        return round(time.timestamp() * 1000)
-
-
 @click.command(
     cls=_Replay,
     lazy=WORKS,
@@ -71,11 +56,14 @@ def replay() -> None:
     """The past of a topic: rows, tables, and events once more."""
 
 
-@click.command(name="replay")
+@click.command(
+    name="replay",
+    epilog="Also: headrace replay reproduce PIPELINE, headrace replay whatif PIPELINE.",
+)
 @click.argument("topic", default="")
 @click.option("--pipeline", "-p", default="hosts", show_default=True, help="Whose topic it is.")
-@click.option("--from", "start", type=Moment(), help="From this time on: 2026-11-21T10:00:00Z.")
-@click.option("--to", "stop", type=Moment(), help="Up to but not including this time.")
+@click.option("--from", "start", type=Since(), help="Since this age (2h) or time.")
+@click.option("--to", "stop", type=Since(), help="Before this age (2h) or time.")
 @click.option(
     "--by",
     type=click.Choice(["event", "broker"]),
@@ -118,8 +106,8 @@ def replay() -> None:
 def table(
     topic: str,
     pipeline: str,
-    start: int | None,
-    stop: int | None,
+    start: float | None,
+    stop: float | None,
     by: Any,
     offsets: str | None,
     devices: tuple[str, ...],
@@ -152,8 +140,8 @@ def table(
         raise click.UsageError("--rate and --full-speed exclude each other; give one of them")
     wanted = Wanted(
         by=by,
-        start_ms=start,
-        stop_ms=stop,
+        start_ms=None if start is None else round(start),
+        stop_ms=None if stop is None else round(stop),
         offsets=None if offsets is None else parse_offsets(offsets),
         devices=devices,
         prediction=prediction,
@@ -172,6 +160,7 @@ def table(
         bytes_per_s=GENTLE_BYTES_PER_S if gentle else None,
         rows_per_s=rate,
     )
+    give_way(full_speed=full_speed or into is not None)
     if into is not None:
         return run(rehearse(ask, wanted, into, times)) or 0
     if out is None:

@@ -13,12 +13,13 @@ import click
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.topics import topics_of
 from headrace.streams.cli.context import load, pipeline_file
-from headrace.streams.cli.replay import Moment
+from headrace.streams.cli.deadletter import Since
+from headrace.streams.cli.past import wanted_range
 from headrace.streams.cli.replay_show import INCOMPLETE, plain, warn
 from headrace.streams.cli.running import run
 from headrace.streams.replay.ask import Ask
 from headrace.streams.replay.query import Answer, Database
-from headrace.streams.replay.ranges import Clock, Wanted
+from headrace.streams.replay.ranges import Clock
 
 SHOWN = 40
 """Rows of a table on a terminal; all of them with --json or --out."""
@@ -30,8 +31,8 @@ _HELP = ".tables lists what may be queried, .refresh reads topics anew, .quit or
 @click.argument("query", default="")
 @click.option("--pipeline", "-p", default="hosts", show_default=True, help="Whose topics.")
 @click.option("--export", "exports", multiple=True, help="NAME=FOLDER: an export as a table.")
-@click.option("--from", "start", type=Moment(), help="Topics from this time on.")
-@click.option("--to", "stop", type=Moment(), help="Topics up to but not including this time.")
+@click.option("--from", "start", type=Since(), help="Topics since this age (2h) or time.")
+@click.option("--to", "stop", type=Since(), help="Topics before this age or time.")
 @click.option(
     "--by", type=click.Choice(["event", "broker"]), default="event", show_default=True,
     help="Whose time: the device's or the broker's.",
@@ -46,8 +47,8 @@ def sql(
     query: str,
     pipeline: str,
     exports: tuple[str, ...],
-    start: int | None,
-    stop: int | None,
+    start: float | None,
+    stop: float | None,
     by: Clock,
     full_speed: bool,
     raw: bool,
@@ -60,7 +61,7 @@ def sql(
     """
     file = pipeline_file(pipeline)
     ask = Ask(bus=load().bus, pipeline=str(file), raw=raw)
-    wanted = Wanted(by=by, start_ms=start, stop_ms=stop)
+    wanted = wanted_range(start, stop, by, None)
     loaded = ask.load()
     roles = {} if loaded is None else {spec.stage: spec.stage for spec in topics_of(loaded).all()}
     folders = dict(map(_export, exports))
