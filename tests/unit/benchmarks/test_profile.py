@@ -17,7 +17,7 @@ import headrace.streams
 
 ROOT = Path(headrace.streams.__file__).parents[1]
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "reference"
-SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 WORD = st.text(st.sampled_from("abcXYZ_.<>"), min_size=1, max_size=8)
 FRAMES = st.lists(st.tuples(WORD, WORD, st.integers(1, 999)), max_size=4)
