@@ -17,7 +17,7 @@ from headrace.schemas.errors import BusUnavailableError, HeadraceError
 from headrace.schemas.protocols import Output
 from headrace.streams.bus.connection import mapped_errors
 
-Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 """Key, value and headers."""
 
 MAX_BATCH_BYTES = 1 << 20
