@@ -26,6 +26,9 @@ MetricName = Literal[
     "headrace_raw_bytes_total",
     "headrace_stream_latency_seconds",
     "headrace_telemetry_dropped_total",
+    "headrace_slo_budget_left_ratio",
+    "headrace_slo_burn_ratio",
+    "headrace_slo_incidents_total",
     "headrace_worker_running",
     "headrace_worker_restarts_total",
     "headrace_worker_resident_bytes",
@@ -178,6 +181,27 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         "log arguments, lines of other programs' loggers, spans, lines",
         "name or value rising: an attribute that is not on the list was added; span or line "
         "rising: the collector is away",
+    ),
+    "headrace_slo_budget_left_ratio": MetricSpec(
+        "gauge",
+        "1",
+        ("pipeline", "set", "objective"),
+        "share of the objective's error budget that is left in its window; below 0: overspent",
+        "near 0: change nothing that is not a mend; the incidents say what spent it",
+    ),
+    "headrace_slo_burn_ratio": MetricSpec(
+        "gauge",
+        "1",
+        ("pipeline", "set", "objective"),
+        "how fast the error budget burns now; 1 spends it in exactly its window",
+        "above 1 for long: an alert follows; its cause is named",
+    ),
+    "headrace_slo_incidents_total": MetricSpec(
+        "counter",
+        "{incident}",
+        ("pipeline", "cause"),
+        "incidents since the start, by what was wrong when they began",
+        "one cause again and again: mend that",
     ),
     "headrace_worker_running": MetricSpec(
         "gauge",

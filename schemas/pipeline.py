@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Devices, Input, Name
+from headrace.schemas.objectives import Objectives
 from headrace.schemas.observe import Observe
 from headrace.schemas.strict import convert, nearest
 from headrace.schemas.summary import MAX_FREQUENT
@@ -193,6 +194,7 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         topics: Topic names and sizes.
         delivery: Delivery rules.
         observe: What is watched while it runs.
+        slo: Service level objectives.
     """
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -206,6 +208,7 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     topics: Topics = Topics()
     delivery: Delivery = Delivery()
     observe: Observe = Observe()
+    slo: Objectives = Objectives()
 
     def columns(self) -> tuple[Column, ...]:
         """Every feature column, in order."""
@@ -258,6 +261,12 @@ def _check(pipeline: Pipeline) -> None:
     _listed(pipeline, "summary.group_by", pipeline.summary.group_by, "travel upstream")
     if (name := pipeline.observe.class_by) is not None:
         _listed(pipeline, "observe.class_by", (name,), "become a label of a metric")
+    for which, objective_name, objective in pipeline.slo.every():
+        if (objective.within_ms is None) is not (objective.kind == "success"):
+            raise ValueError(
+                f"slo.{which}.{objective_name} is of kind {objective.kind!r}; within_ms is needed "
+                f"by latency and freshness, and means nothing for success"
+            )
     _known("summary.metrics", pipeline.summary.metrics, pipeline.input.metric_names)
     delivery = pipeline.delivery
     if delivery.stuck_restart_s < delivery.stuck_after_s:

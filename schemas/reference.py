@@ -30,6 +30,9 @@ _SECTIONS = {
     "Topics": "[topics]",
     "Delivery": "[delivery]",
     "Observe": "[observe]",
+    "Drift": "[observe.drift]",
+    "Objectives": "[slo]",
+    "Objective": "[slo.site.NAME], [slo.core.NAME]",
 }
 
 

@@ -200,6 +200,17 @@ class OtlpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who is told of incidents.
+
+    Attributes:
+        url: Webhook that gets a POST of JSON for each incident that begins, worsens or ends; None
+            tells the log alone.
+    """
+
+    url: Annotated[str, Meta(pattern="^https?://")] | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole tree.
 
@@ -210,6 +221,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         health: The health endpoints of `headrace up`.
         snapshots: Copies of checkpoints that outlive the store.
         otlp: An OpenTelemetry collector.
+        alerts: Who is told of incidents.
     """
 
     bus: BusSettings = BusSettings()
@@ -218,6 +230,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     health: HealthSettings = HealthSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     otlp: OtlpSettings = OtlpSettings()
+    alerts: AlertSettings = AlertSettings()
 
 
 def load_settings(file: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -253,8 +266,16 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "health": HealthSettings,
     "snapshots": SnapshotSettings,
     "otlp": OtlpSettings,
+    "alerts": AlertSettings,
 }
-MAIN_FIELD = {"bus": "url", "store": "url", "health": "address", "snapshots": "url", "otlp": "url"}
+MAIN_FIELD = {
+    "bus": "url",
+    "store": "url",
+    "health": "address",
+    "snapshots": "url",
+    "otlp": "url",
+    "alerts": "url",
+}
 """The field that ``HEADRACE_<SECTION>`` alone sets."""
 
 # Read elsewhere, and no part of the tree.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from headrace.schemas.batch import I64
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.schemas.batch import F64, I64
 from headrace.schemas.block import Labels
 from headrace.schemas.errors import Source
 
@@ -23,6 +26,10 @@ class Timed:
         ready_ms: int64 (N,), broker time of the features; None before there are any.
         begun_ms: When inference began, wall clock, milliseconds since 1970; None where there is
             none.
+        features: float64 (N, F), what the model read; None before there is a model.
+        score: float32 (N,), what it said.
+        confidence: float32 (N,).
+        high: bool (N,), score at or above the threshold.
         traces: W3C traceparent, as the batch got it, of the rows whose trace goes on.
     """
 
@@ -34,6 +41,10 @@ class Timed:
     classes: Labels | None = None
     ready_ms: I64 | None = None
     begun_ms: float | None = None
+    features: F64 | None = None
+    score: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
+    high: NDArray[np.bool_] | None = None
     traces: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -18,6 +18,8 @@ from headrace.streams.jobs import Endpoints, Status, stages_of
 from headrace.streams.local.services import bus_kind
 from headrace.streams.modes import check_mode, check_transactions
 from headrace.streams.observe.readings import Readings
+from headrace.streams.observe.site_watch import SiteWatch
+from headrace.streams.observe.webhook import Webhook
 from headrace.streams.positions import check_store, settle_positions
 from headrace.streams.supervisor import Supervisor
 
@@ -81,6 +83,14 @@ class Site:
         )
         self.health = SiteHealth(self.supervisor, limits, pipeline.name)
         self.readings = Readings(pipeline.name, self.supervisor)
+        url = settings.alerts.url
+        self.watched = SiteWatch(
+            pipeline,
+            self.readings,
+            self.health,
+            self._stages,
+            webhook=None if url is None else Webhook(url),
+        )
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -110,7 +120,7 @@ class Site:
             services.cancel()
             await asyncio.gather(failed, services, return_exceptions=True)
         self.supervisor.connect(endpoints)
-        self._watching = asyncio.create_task(self.health.watch(endpoints))
+        self._watching = asyncio.create_task(self._watch(endpoints))
         return endpoints
 
     async def failed(self) -> None:
@@ -143,6 +153,11 @@ class Site:
         await self.supervisor.stop()
         if self._owns_backing:
             await self.backing.stop()
+
+    async def _watch(self, endpoints: Endpoints) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.health.watch(endpoints))
+            group.create_task(self.watched.watch())
 
     async def _services(self) -> Endpoints:
         running_bus, running_store = await self.backing.open()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from headrace.schemas.errors import HeadraceError, PipelineFileError
 from headrace.schemas.pipeline import Pipeline
@@ -100,7 +101,7 @@ class Sites:
         }
         self._export: OtlpExport | None = None
         if settings.otlp.url is not None:
-            every = [site.readings for site in self.running.values()]
+            every = [(site.readings, site.watched) for site in self.running.values()]
             self._export = OtlpExport(settings.otlp, every)
         self._exporting: asyncio.Task[None] | None = None
         self.health = SeveralHealth(
@@ -115,7 +116,13 @@ class Sites:
         histograms: Histograms = {}
         for site in sites:
             histograms |= site.readings.histograms()
-        return exposition(added(site.readings.samples() for site in sites), histograms)
+        return exposition(added(site.watched.samples() for site in sites), histograms)
+
+    def view(self, name: str | None = None) -> dict[str, Any] | None:
+        """What is known of all pipelines, or of one; ready to become JSON."""
+        if name is not None:
+            return self.running[name].watched.view().facts() if name in self.running else None
+        return {"pipelines": [site.watched.view().facts() for site in self.running.values()]}
 
     async def start(self) -> Endpoints:
         """Bring up every pipeline that can be.

@@ -219,6 +219,10 @@ class ServeAgent:
             Labels(classes.names, classes.codes[served]) if classes is not None else None,
             np.repeat(np.array(ready, np.int64), np.diff(rows.starts))[served],
             begun_ms,
+            rows.features if len(served) == len(rows) else rows.features[served],
+            None if found.scores is None else found.scores.score,
+            None if found.scores is None else found.scores.confidence,
+            None if found.scores is None else found.scores.high,
             {
                 int(np.searchsorted(served, row)): text
                 for row, text in rows.traces.items()

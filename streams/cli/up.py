@@ -49,7 +49,7 @@ async def _run(
     pipelines, settings = [(file, load_pipeline(file)) for file in files], load()
     place = settings.health.place()
     sites = Sites(pipelines, settings, stages=stages, workers=workers, start=start)
-    health = HealthServer(sites.health, sites.metrics)
+    health = HealthServer(sites.health, sites.metrics, sites.view)
     try:
         if place is not None:
             # Before the services: a probe learns that they are what is waited for.

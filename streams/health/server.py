@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz`, `/healthz` and `/metrics` over HTTP/1.1: GET only, one answer each.
+"""`/livez`, `/readyz`, `/healthz`, `/metrics` and `/observe` over HTTP/1.1: GET, one answer each.
 
 ``/livez/shops`` and so on ask for the pipeline of that name alone.
 """
@@ -49,11 +49,18 @@ class HealthServer:
         answers: Who knows.
         metrics: The metrics of all pipelines (None) or of one by name, as Prometheus reads them;
             None where there is none of this name.
+        view: What is known of them, the same way.
     """
 
-    def __init__(self, answers: AnswersByName, metrics: Callable[[str | None], str | None]) -> None:
+    def __init__(
+        self,
+        answers: AnswersByName,
+        metrics: Callable[[str | None], str | None],
+        view: Callable[[str | None], dict[str, Any] | None],
+    ) -> None:
         self._answers = answers
         self._metrics = metrics
+        self._view = view
         self._server: asyncio.Server | None = None
         self._open = 0
 
@@ -103,9 +110,11 @@ class HealthServer:
         _, probe, name = (*path.split("/", 2), "", "")[:3]
         if probe == "metrics" and (text := self._metrics(name or None)) is not None:
             return _response(HTTPStatus.OK, text.encode(), CONTENT_TYPE)
+        if probe == "observe" and (facts := self._view(name or None)) is not None:
+            return _response(HTTPStatus.OK, _json(facts), "application/json")
         answers = self._answers.of(name) if name else self._answers
         if answers is None or probe not in ("livez", "readyz", "healthz"):
-            what = b"expected /livez, /readyz, /healthz, /metrics, or one of them with /PIPELINE\n"
+            what = b"expected /livez, /readyz, /healthz, /metrics or /observe, or with /PIPELINE\n"
             return _response(HTTPStatus.NOT_FOUND, what, "text/plain")
         if probe == "healthz":
             return _response(HTTPStatus.OK, _json(answers.facts()), "application/json")

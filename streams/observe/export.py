@@ -15,6 +15,7 @@ from headrace.streams.client.clock import wall_clock
 from headrace.streams.observe.log_lines import LogKeeper, LogLine
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Histograms, Samples, added
+from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.traces import SpanRecord
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ class OtlpExport:
 
     Args:
         settings: Where the collector is.
-        readings: What is known of each pipeline.
+        readings: What is known of each pipeline, and what was judged of it.
         now: Wall clock, seconds since 1970.
     """
 
     def __init__(
         self,
         settings: OtlpSettings,
-        readings: Sequence[Readings],
+        readings: Sequence[tuple[Readings, SiteWatch]],
         *,
         now: Callable[[], float] = wall_clock,
     ) -> None:
@@ -86,11 +87,11 @@ class OtlpExport:
         return Otlp(self._settings.url or "", self._settings.headers(), timeout_s=ANSWER_S)
 
     def _send(self, collector: Otlp) -> None:
-        samples: Samples = added(readings.samples() for readings in self._readings)
+        samples: Samples = added(watch.samples() for _, watch in self._readings)
         histograms: Histograms = {}
         spans: list[SpanRecord] = []
         lines: list[tuple[str, LogLine]] = [("supervisor", line) for line in self._logs.take()]
-        for readings in self._readings:
+        for readings, _ in self._readings:
             histograms |= readings.histograms()
             found = readings.outgoing.take()
             spans += found[0]

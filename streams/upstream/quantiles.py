@@ -140,11 +140,14 @@ def merge_quantiles(a: Quantiles, b: Quantiles) -> Quantiles:
     Raises:
         ValueError: one of them is malformed.
     """
-    parts = [read_quantiles(a), read_quantiles(b)]
-    level = np.array([max(a.level, b.level)])
-    coarse = [_raised(part, int(level[0])) for part in parts]
-    merged = _joined(level, [part.codes for part in coarse], [part.counts for part in coarse])
-    return _sketch(merged)
+    return _sketch(merge_bins(read_quantiles(a), read_quantiles(b)))
+
+
+def merge_bins(a: Bins, b: Bins) -> Bins:
+    """Bins of one quantity together, the same bits as if all values had been in one."""
+    level = np.maximum(a.levels, b.levels)
+    coarse = [raised(part, int(level[0])) for part in (a, b)]
+    return _joined(level, [part.codes for part in coarse], [part.counts for part in coarse])
 
 
 def relative_error(sketch: Quantiles) -> float:
@@ -221,7 +224,7 @@ def _joined(levels: I64, codes: list[I64], counts: list[I64]) -> Bins:
         names, total = _summed(np.where(over[place], _halved(names), names), total)
 
 
-def _raised(bins: Bins, level: int) -> Bins:
+def raised(bins: Bins, level: int) -> Bins:
     """One quantity's bins at a level that is no finer."""
     codes, counts = bins.codes, bins.counts
     for _ in range(level - int(bins.levels[0])):

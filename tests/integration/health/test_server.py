@@ -42,7 +42,9 @@ class Probe:
 
     def __init__(self) -> None:
         self.told = Told()
-        self.server = HealthServer(self.told, {None: "# all\n", "shops": "# shops\n"}.get)
+        self.server = HealthServer(
+            self.told, {None: "# all\n", "shops": "# shops\n"}.get, {None: {"pipelines": []}}.get
+        )
         self.port = 0
 
     async def send(self, request: bytes) -> tuple[int, str]:
@@ -143,7 +145,7 @@ async def test_an_address_in_use_is_one_line() -> None:
         held.listen()
         port = held.getsockname()[1]
         with pytest.raises(SettingsError) as caught:
-            await HealthServer(Told(), {}.get).start("127.0.0.1", port)
+            await HealthServer(Told(), {}.get, {}.get).start("127.0.0.1", port)
 
     assert str(caught.value).startswith(f"listening on 127.0.0.1:{port} for health probes failed")
     assert "\n" not in str(caught.value)
@@ -155,3 +157,5 @@ async def test_metrics_of_all_and_of_one(probe: Probe) -> None:
     assert await probe.get("/metrics") == (200, "# all\n")
     assert await probe.get("/metrics/shops") == (200, "# shops\n")
     assert (await probe.get("/metrics/press"))[0] == 404
+    assert await probe.get("/observe") == (200, '{"pipelines":[]}\n')
+    assert (await probe.get("/observe/press"))[0] == 404

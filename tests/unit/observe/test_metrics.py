@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.schemas.metrics import CATALOGUE, MetricName
+from headrace.schemas.objectives import Objective, Objectives
+from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.timed import Timed
 from headrace.streams.client.latency import BINS
 from headrace.streams.jobs import PartitionStatus, Seen, StateFacts, Status
@@ -19,8 +22,11 @@ from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.hops import HopRecorder, encode_bins
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
+from headrace.streams.observe.site_watch import SiteWatch
+from headrace.streams.observe.view import Rates
 from headrace.streams.supervisor import Supervisor
 
+PRESS = load_pipeline(Path(__file__).parents[3] / "examples" / "press" / "pipeline.toml")
 LINE = re.compile(r'(\w+)\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\} (\S+)')
 ESCAPED = re.compile(r"\\.")
 MEANS = {r"\n": "\n", r"\\": "\\", r"\"": '"'}
@@ -33,6 +39,16 @@ class Process:
     returncode = None
 
 
+class Well:
+    """A pipeline that works."""
+
+    def not_ready(self) -> list[str]:
+        return []
+
+    def facts(self) -> dict[str, object]:
+        return {"bus": "answers", "store": "answers", "workers": []}
+
+
 class Scene:
     """Two workers of each stage that start no process."""
 
@@ -43,6 +59,9 @@ class Scene:
         self.supervisor = Supervisor(Path("p.toml"), ("enrich", "serve"), workers=2)
         self.readings = Readings("press", self.supervisor)
         self.workers = {worker.name: worker for worker in self.supervisor.workers}
+        objective = Objective(kind="success", least_events=1)
+        flow = msgspec.structs.replace(PRESS, slo=Objectives(site={"answers": objective}))
+        self.watch = SiteWatch(flow, self.readings, Well(), ("enrich", "serve"))
         for worker in self.workers.values():
             worker.process = Process()
         return self
@@ -92,12 +111,14 @@ async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
         ),
     }
     scene.says("enrich", **facts)
+    scene.says("serve", events={"out": 9})
+    assert [incident.cause for incident in scene.watch.look()] == ["hop.device_to_ingest"]
 
-    text = exposition(scene.readings.samples(), scene.readings.histograms())
+    text = exposition(scene.watch.samples(), scene.readings.histograms())
 
     told = set(re.findall("^# TYPE (.*) ", text, re.MULTILINE))
     assert told == set(get_args(MetricName))
-    assert {name for name, _ in parsed(exposition(scene.readings.samples()))} == {
+    assert {name for name, _ in parsed(exposition(scene.watch.samples()))} == {
         name for name, spec in CATALOGUE.items() if spec.kind != "histogram"
     }
 
@@ -167,3 +188,28 @@ async def test_a_restart_takes_nothing_from_a_counter(scene: Scene) -> None:
 def test_what_is_written_is_what_was_there(samples: Samples) -> None:
     """Any label value, with quotes, backslashes and line ends, reads back as it was."""
     assert parsed(exposition(samples)) == samples
+
+
+async def test_one_view_of_everything(scene: Scene) -> None:
+    """What terminals and pages show is what the workers told, ready to become JSON."""
+    scene.says("enrich", events={"in": 10, "dead": 1}, cpu_s=1.0, rss_mb=100.0)
+    scene.says("enrich-2", events={"in": 5}, partitions=(PartitionStatus(partition=1, lag=4),))
+    scene.watch.look()
+    scene.workers["enrich-2"].process = None
+
+    view = msgspec.json.decode(msgspec.json.encode(scene.watch.view().facts()))
+
+    enrich, serve = view["stages"]
+    assert (enrich["events"], enrich["lag"]) == ({"in": 15, "dead": 1}, 0)
+    assert (enrich["running"], enrich["workers"], serve["workers"]) == (1, 2, 2)
+    assert (view["ready"], view["incidents"]) == (True, [])
+    assert [budget["name"] for budget in view["budgets"]] == ["answers"]
+
+
+def test_rates_are_of_the_last_seconds() -> None:
+    """Ten seconds, however long it has been running."""
+    lag, rates = ("headrace_stream_batches_total", ("p", "serve")), Rates()
+    for now_s in range(0, 100, 2):
+        rates.observe(float(now_s), {lag: 0.0 if now_s < 80 else (now_s - 80) * 7.0})
+
+    assert rates.per_s()[lag] == pytest.approx(7.0)

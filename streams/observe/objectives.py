@@ -1,0 +1,149 @@
+"""The objectives of one pipeline: judged from what its workers told, with alerts and incidents."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+
+from headrace.schemas.objectives import Objective, Objectives
+from headrace.streams.client.latency import BINS, count_within
+from headrace.streams.observe.error_budget import BudgetState, ErrorBudget, Severity
+from headrace.streams.observe.latencies import Counts
+from headrace.streams.observe.samples import Samples
+
+MOST_INCIDENTS = 200
+
+
+class Incident(msgspec.Struct, kw_only=True):
+    """An objective's budget burned too fast, from an alert's begin to its end.
+
+    Attributes:
+        pipeline: Pipeline name.
+        which: The objective's set.
+        objective: The objective's name.
+        severity: The most severe alert of it.
+        start_ms: Wall clock, milliseconds since 1970.
+        end_ms: The same, None while it goes on.
+        cause: What was wrong when it began, by a code of `causes`.
+        burn: The fastest burn seen.
+        bad: Bad events in it.
+    """
+
+    pipeline: str
+    which: str
+    objective: str
+    severity: Severity
+    start_ms: int
+    end_ms: int | None = None
+    cause: str
+    burn: float
+    bad: int = 0
+
+
+class ObjectiveBook:
+    """Judges objectives and keeps the incidents they made.
+
+    Args:
+        pipeline: Pipeline name.
+        objectives: What is asked for.
+        cause: Says what is wrong now, asked when an incident begins.
+    """
+
+    def __init__(self, pipeline: str, objectives: Objectives, cause: Callable[[], str]) -> None:
+        self._pipeline, self._cause = pipeline, cause
+        self._budgets = [ErrorBudget(*one) for one in objectives.every()]
+        self._open: dict[tuple[str, str], tuple[Incident, int]] = {}
+        self.incidents: deque[Incident] = deque(maxlen=MOST_INCIDENTS)
+        """Newest last; those that go on among them."""
+        self.causes: Counter[str] = Counter()
+        """How many incidents there were of each cause."""
+
+    def observe(
+        self, now_s: float, wall_ms: int, samples: Samples, latencies: Counts
+    ) -> list[Incident]:
+        """Take a look.
+
+        Args:
+            now_s: Seconds that only rise.
+            wall_ms: Wall clock, milliseconds since 1970.
+            samples: Everything the workers counted so far.
+            latencies: The same of latencies.
+
+        Returns:
+            Incidents that began, became more severe or ended.
+        """
+        changed = []
+        for budget in self._budgets:
+            found = _good_and_bad(budget.objective, samples, latencies)
+            if found is None:
+                continue
+            budget.observe(now_s, good=found[0], bad=found[1])
+            incident = self._judge(budget.state(), wall_ms, found[1])
+            if incident is not None:
+                changed.append(incident)
+        return changed
+
+    def states(self) -> list[BudgetState]:
+        """Every objective, in the order of the file."""
+        return [budget.state() for budget in self._budgets]
+
+    def _judge(self, state: BudgetState, wall_ms: int, bad: int) -> Incident | None:
+        key = (state.which, state.name)
+        known = self._open.get(key)
+        if known is None:
+            return None if state.alert is None else self._begin(state, state.alert, wall_ms, bad)
+        incident, bad_before = known
+        incident.burn = max(incident.burn, state.burn)
+        incident.bad = bad - bad_before
+        if state.alert is None:
+            incident.end_ms = wall_ms
+            del self._open[key]
+            return incident
+        if state.alert == "page" and incident.severity == "ticket":
+            incident.severity = "page"
+            return incident
+        return None
+
+    def _begin(self, state: BudgetState, severity: Severity, wall_ms: int, bad: int) -> Incident:
+        incident = Incident(
+            pipeline=self._pipeline,
+            which=state.which,
+            objective=state.name,
+            severity=severity,
+            start_ms=wall_ms,
+            cause=self._cause(),
+            burn=state.burn,
+        )
+        self._open[state.which, state.name] = (incident, bad)
+        self.incidents.append(incident)
+        self.causes[incident.cause] += 1
+        return incident
+
+
+def _good_and_bad(
+    objective: Objective, samples: Samples, latencies: Counts
+) -> tuple[int, int] | None:
+    """Good and bad events so far; None where what tells them is not measured here."""
+    if objective.kind == "success":
+        return _success(samples)
+    hop = objective.hop if objective.kind == "latency" else "device_to_features"
+    counts = [bins for (where, _), bins in latencies.items() if where == hop]
+    if not counts:
+        return None
+    total = sum(counts, np.zeros(BINS, np.int64))
+    good = count_within(total, objective.within_ms or 0.0)
+    return good, int(total.sum()) - good
+
+
+def _success(samples: Samples) -> tuple[int, int] | None:
+    events: dict[tuple[str, str], float] = {}
+    for (name, labels), value in samples.items():
+        if name == "headrace_stream_events_total":
+            events[labels[1], labels[2]] = value
+    if not any(stage == "serve" for stage, _ in events):
+        return None
+    bad = (("intake", "dead"), ("enrich", "dead"), ("enrich", "late"), ("serve", "dead"))
+    return int(events.get(("serve", "out"), 0)), int(sum(events.get(key, 0) for key in bad))
