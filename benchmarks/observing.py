@@ -10,21 +10,37 @@ from collections.abc import Callable
 import numpy as np
 
 from headrace.schemas.block import Labels
+from headrace.schemas.observe import Drift
 from headrace.schemas.timed import Timed
+from headrace.streams.observe.drift_sketch import DriftSketch
 from headrace.streams.observe.hops import HopRecorder
 from headrace.streams.observe.traces import traced_rows
 
 NOW_MS = 1_790_000_000_000
 SIZES = (1, 100, 3000)
-CLASSES = 8
+CLASSES, FEATURES = 8, 8
 
 
 def timed(rows: int, rng: np.random.Generator) -> Timed:
-    """A batch of SERVE, of eight device classes."""
+    """A batch of SERVE, of eight device classes and eight features."""
     log = np.full(rows, NOW_MS, np.int64)
     codes = rng.integers(0, CLASSES, rows).astype(np.int32)
     classes = Labels([f"class-{k}" for k in range(CLASSES)], codes)
-    return Timed("t", 0, np.arange(rows), log - rng.integers(0, 500, rows), log, classes, log, 0.0)
+    score = rng.random(rows).astype(np.float32)
+    return Timed(
+        "t",
+        0,
+        np.arange(rows),
+        log - rng.integers(0, 500, rows),
+        log,
+        classes,
+        log,
+        0.0,
+        rng.normal(size=(rows, FEATURES)),
+        score,
+        score,
+        score > 0.9,
+    )
 
 
 def cost_us(work: Callable[[], object], *, repeats: int = 100, rounds: int = 20) -> float:
@@ -47,7 +63,7 @@ def main() -> None:
     found = []
     for rows in SIZES:
         events, hops = timed(rows, rng), HopRecorder()
-        offsets = np.arange(rows)
+        offsets, drift = np.arange(rows), DriftSketch(Drift())
         bare = [()] * rows
         found.append(
             {
@@ -55,9 +71,11 @@ def main() -> None:
                 "hops_us": cost_us(
                     lambda e=events, h=hops: h.record(e, begun_ms=NOW_MS, readable_ms=NOW_MS + 9.0)
                 ),
+                "drift_us": cost_us(lambda e=events, d=drift: d.record(e)),
                 "no_headers_us": cost_us(lambda o=offsets: traced_rows(None, o, o)),
                 "no_traces_us": cost_us(lambda o=offsets, b=bare: traced_rows(b, o, o)),
                 "told_every_2s_us": cost_us(hops.counted, repeats=5),
+                "drift_told_every_2s_us": cost_us(drift.counted, repeats=5),
             }
         )
     print(json.dumps(found) if as_json else "\n".join(map(str, found)))

@@ -29,6 +29,8 @@ MetricName = Literal[
     "headrace_slo_budget_left_ratio",
     "headrace_slo_burn_ratio",
     "headrace_slo_incidents_total",
+    "headrace_drift_psi_ratio",
+    "headrace_drift_alarms_total",
     "headrace_worker_running",
     "headrace_worker_restarts_total",
     "headrace_worker_resident_bytes",
@@ -202,6 +204,21 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         ("pipeline", "cause"),
         "incidents since the start, by what was wrong when they began",
         "one cause again and again: mend that",
+    ),
+    "headrace_drift_psi_ratio": MetricSpec(
+        "gauge",
+        "1",
+        ("pipeline", "class", "quantity"),
+        "how far the newest judged window is from the model's first ones: population stability "
+        "index of a feature, score or confidence; change of a share (rate, missing)",
+        "above 0.1 and an alarm: look at what changed at the devices, or train the model anew",
+    ),
+    "headrace_drift_alarms_total": MetricSpec(
+        "counter",
+        "{window}",
+        ("pipeline", "class", "quantity"),
+        "windows that differ by more than chance, at the false-alarm rate that was accepted",
+        "rising: the same; one class alone points at its devices",
     ),
     "headrace_worker_running": MetricSpec(
         "gauge",

@@ -26,7 +26,7 @@ class Drift(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     window_s: Annotated[float, Meta(gt=0)] = 600.0
     reference_windows: Annotated[int, Meta(ge=4, le=1000)] = 12
-    sample_every: Annotated[int, Meta(ge=1)] = 8
+    sample_every: Annotated[int, Meta(ge=1)] = 16
     least_rows: Annotated[int, Meta(ge=20)] = 200
     false_alarms_per_day: Annotated[float, Meta(gt=0)] = 0.1
     psi: Annotated[float, Meta(ge=0)] = 0.1

@@ -6,6 +6,7 @@ import msgspec
 
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import BusSettings, SnapshotSettings, StoreSettings
+from headrace.streams.observe.drift_sketch import WindowCounts
 from headrace.streams.observe.log_lines import LogLine
 from headrace.streams.observe.traces import SpanRecord
 
@@ -94,12 +95,16 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         spans: Spans since the last of these, only where traces are exported.
         logs: Log lines, the same.
         dropped: Why and how often something was not told, since it was started.
+        drift: Of the newest windows, what it counted of them so far.
+        model: Digest of the model that `drift` is of.
     """
 
     latencies: dict[str, dict[str, bytes]] = {}
     spans: list[SpanRecord] = []
     logs: list[LogLine] = []
     dropped: dict[str, int] = {}
+    drift: list[WindowCounts] = []
+    model: str = ""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

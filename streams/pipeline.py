@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from headrace.feature_store.open import open_store
 from headrace.feature_store.snapshot_places import open_snapshots
 from headrace.feature_store.snapshots import Snapshots
@@ -40,7 +42,7 @@ from headrace.streams.delivery.retry import retried
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.health.readings import partition_statuses
-from headrace.streams.jobs import Endpoints, PartitionStatus, StateFacts
+from headrace.streams.jobs import Endpoints, PartitionStatus, Seen, StateFacts
 from headrace.streams.modes import check_mode
 from headrace.streams.observe.stage_observer import StageObserver
 from headrace.streams.remembering import remember_served
@@ -154,9 +156,7 @@ class RunningStage:
 
     def __post_init__(self) -> None:
         pipeline = self.plan.pipeline
-        self.observer = StageObserver(
-            pipeline.name, self.plan.stage, slow_ms=pipeline.observe.slow_ms
-        )
+        self.observer = StageObserver(pipeline.name, self.plan.stage, settings=pipeline.observe)
 
     @property
     def ready(self) -> bool:
@@ -167,6 +167,14 @@ class RunningStage:
             and self.transport.ready
             and self.runner.ready
         )
+
+    def seen(self) -> Seen:
+        """What was seen of its batches."""
+        seen = self.observer.seen()
+        scorer = self.plan.scorer
+        if not seen.drift or scorer is None:
+            return seen
+        return msgspec.structs.replace(seen, model=scorer.model.digest)
 
     def cache_share(self) -> float | None:
         """Share of predictions that the cache answered, None where there is no cache in use."""

@@ -143,7 +143,7 @@ def _write(running: RunningStage, *, seen: bool) -> None:
         cached=cached,
         topic=running.plan.source,
         partitions=running.partitions(),
-        seen=running.observer.seen() if seen else None,
+        seen=running.seen() if seen else None,
     )
     _tell(status)
 

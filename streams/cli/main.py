@@ -32,6 +32,7 @@ COMMANDS = {
     "topics": Lazy(_AT + "topics:topics", "List, plan, create and describe topics."),
     "model": Lazy(_AT + "model:model", "Check the model of a pipeline."),
     "kafka": Lazy(_AT + "kafka:kafka", "Run a durable Kafka on this machine."),
+    "top": Lazy(_AT + "top:top", "Watch a running up: rates, lag, latency, budgets, drift."),
     "drill": Lazy(_AT + "drill:drill", "Kill, pause and lose things under load; count the loss."),
     "doctor": Lazy(_AT + "doctor:doctor", "Check everything and say how to mend it."),
 }

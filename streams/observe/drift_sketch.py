@@ -14,7 +14,7 @@ from headrace.schemas.timed import Timed
 from headrace.streams.observe.hops import ALL, MOST_CLASSES, OTHER
 from headrace.streams.upstream.quantiles import Bins
 
-FOLD_ROWS = 512
+FOLD_ROWS = 4096
 """Rows are folded together: each folding sorts, and has a fixed cost."""
 
 KEPT_WINDOWS = 3
@@ -89,9 +89,10 @@ class DriftSketch:
         classes = Labels.encode([name for part in waiting for name in part[1]])
         values = np.concatenate([part[2] for part in waiting])
         high = np.concatenate([part[3] for part in waiting])
-        places = np.stack([windows, classes.codes.astype(np.int64)], axis=1)
-        for window, code in np.unique(places, axis=0).tolist():
-            chosen = (windows == window) & (classes.codes == code)
+        places = windows * len(classes.names) + classes.codes
+        for place in np.unique(places).tolist():
+            chosen = places == place
+            window, code = divmod(place, len(classes.names))
             self._add((window, self._class(classes.names[code])), values[chosen], high[chosen])
 
     def _add(self, key: tuple[int, str], values: F64, high: I64) -> None:

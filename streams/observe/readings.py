@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from headrace.streams.jobs import Status
+from headrace.streams.observe.attributes import Told
+from headrace.streams.observe.drift_book import DriftBook, drift_samples, line_of
 from headrace.streams.observe.latencies import (
     Counts,
     LatencyLives,
@@ -17,6 +20,8 @@ from headrace.streams.observe.latencies import (
 from headrace.streams.observe.outgoing import Outgoing
 from headrace.streams.observe.samples import Histograms, Lives, Samples, Tallies, added
 from headrace.streams.supervisor import Supervisor, Worker
+
+log = logging.getLogger("headrace.drift")
 
 
 class Readings:
@@ -44,12 +49,15 @@ class Readings:
         self._recent = RecentCounts()
         self._dropped = {worker.name: Tallies() for worker in supervisor.workers}
         self.outgoing = Outgoing()
+        self.drift: DriftBook | None = None
+        """What judges drift, where somebody looks for it."""
         supervisor.told.append(self._take)
 
     def samples(self) -> Samples:
         """Every metric of the catalogue that there is something to say of."""
         dropped = sum((found.total() for found in self._dropped.values()), self.outgoing.dropped)
-        own: Samples = {
+        own: Samples = {} if self.drift is None else drift_samples(self._pipeline, self.drift)
+        own |= {
             ("headrace_telemetry_dropped_total", (self._pipeline, reason)): count
             for reason, count in dropped.items()
         }
@@ -78,6 +86,11 @@ class Readings:
         self._lives[worker.name].take(worker.restarts, status)
         if (seen := status.seen) is not None:
             self._dropped[worker.name].take(worker.restarts, seen.dropped)
+            if self.drift is not None:
+                for alarm in self.drift.take(
+                    (worker.name, worker.restarts), seen.model, seen.drift
+                ):
+                    log.warning("%s", Told(line_of(self._pipeline, alarm)))
             self.outgoing.add(worker.name, seen.spans, seen.logs)
             self._latencies[worker.name].take(worker.restarts, seen.latencies)
             self._recent.observe(self._now(), self.latencies())

@@ -12,6 +12,7 @@ from headrace.schemas.pipeline import Pipeline
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.observe.attributes import Told
 from headrace.streams.observe.causes import cause_of
+from headrace.streams.observe.drift_book import DriftBook
 from headrace.streams.observe.objectives import Incident, ObjectiveBook
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
@@ -60,6 +61,8 @@ class SiteWatch:
         self._pipeline, self._readings, self._health = pipeline, readings, health
         self._stages, self._webhook, self._now, self._wall = stages, webhook, now, wall
         self._rates = Rates()
+        if (drift := pipeline.observe.drift) is not None:
+            readings.drift = DriftBook(drift, pipeline.model_inputs)
         self.book = ObjectiveBook(pipeline.name, pipeline.slo, self._cause)
 
     async def watch(self) -> None:
@@ -106,6 +109,7 @@ class SiteWatch:
             latencies=self._readings.percentiles(),
             budgets=self.book.states(),
             incidents=list(self.book.incidents),
+            drift=[] if self._readings.drift is None else self._readings.drift.latest(),
         )
 
     def _cause(self) -> str:

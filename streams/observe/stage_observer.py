@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from headrace.schemas.batch import RecordBatch
+from headrace.schemas.observe import Observe
 from headrace.schemas.protocols import Effects
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.jobs import Seen
+from headrace.streams.observe.drift_sketch import DriftSketch
 from headrace.streams.observe.hops import HopRecorder
 from headrace.streams.observe.log_lines import LogKeeper
 from headrace.streams.observe.spans import SpanRecorder
@@ -21,7 +23,7 @@ class StageObserver:
     Args:
         pipeline: Pipeline name.
         stage: Stage name.
-        slow_ms: From when on an event is slow, milliseconds.
+        settings: What is watched.
         now: Wall clock, seconds since 1970.
     """
 
@@ -30,13 +32,14 @@ class StageObserver:
         pipeline: str,
         stage: str,
         *,
-        slow_ms: float,
+        settings: Observe,
         now: Callable[[], float] = wall_clock,
     ) -> None:
         self._now = now
         self._hops = HopRecorder()
-        self._spans = SpanRecorder(pipeline, stage, slow_ms=slow_ms)
+        self._spans = SpanRecorder(pipeline, stage, slow_ms=settings.slow_ms)
         self._logs = LogKeeper()
+        self._drift = None if settings.drift is None else DriftSketch(settings.drift)
         self._tracing = False
 
     def trace(self) -> None:
@@ -56,6 +59,8 @@ class StageObserver:
         if timed is None:
             return
         self._hops.record(timed, begun_ms=begun_ms, readable_ms=readable_ms)
+        if self._drift is not None:
+            self._drift.record(timed)
         if self._tracing:
             self._spans.record(timed, part, effects, begun_ms=begun_ms, readable_ms=readable_ms)
 
@@ -69,4 +74,5 @@ class StageObserver:
             spans=self._spans.take(),
             logs=self._logs.take(),
             dropped=dict(dropped),
+            drift=[] if self._drift is None else self._drift.counted(),
         )

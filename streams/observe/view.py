@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from headrace.streams.observe.drift import Finding
 from headrace.streams.observe.error_budget import BudgetState
 from headrace.streams.observe.latencies import Percentiles
 from headrace.streams.observe.objectives import Incident
@@ -54,6 +55,7 @@ class PipelineView:
         latencies: Of the last minute.
         budgets: Its objectives.
         incidents: Newest last, those that go on among them.
+        drift: Of the window judged last.
     """
 
     pipeline: str
@@ -63,6 +65,7 @@ class PipelineView:
     latencies: list[Percentiles]
     budgets: list[BudgetState]
     incidents: list[Incident]
+    drift: list[Finding]
 
     def facts(self) -> dict[str, Any]:
         """Ready to become JSON."""

@@ -79,6 +79,7 @@ def test_one_trace_and_no_payload(tmp_path: Path) -> None:
             _await("spans of both stages", lambda: len({s.name for s in receiver.spans()}) == 3)
             with urllib.request.urlopen(f"{health}/metrics", timeout=5) as answer:
                 scraped = answer.read()
+            told = setup.run("top", health.removeprefix("http://"), "--json")
             command.process.send_signal(signal.SIGTERM)
             assert command.end().code == 0
 
@@ -91,8 +92,11 @@ def test_one_trace_and_no_payload(tmp_path: Path) -> None:
     assert received.traceparent == f"00-{trace}-{serve.span_id.hex()}-01"
     assert enrich.start_time_unix_nano <= serve.end_time_unix_nano
     assert spans["slow event"].parent_span_id == enrich.span_id
+    (view,) = json.loads(told.out)["pipelines"]
+    assert {"ingest_to_enrich", "device_to_prediction"} <= {p["hop"] for p in view["latencies"]}
+    assert [stage["events"]["out"] for stage in view["stages"]] == [1, 1]
     assert b"headrace_stream_latency_seconds_bucket" in scraped
     assert {"headrace_stream_events_total", "headrace_stream_latency_seconds"} <= set(
         receiver.metrics()
     )
-    assert PLANTED.encode() not in receiver.everything() + scraped
+    assert PLANTED.encode() not in receiver.everything() + scraped + told.out.encode()

@@ -47,6 +47,7 @@ def exact(values: list[float], share: float) -> float:
 
 
 @settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(event, min_size=1, max_size=80), st.lists(st.integers(0, 80), max_size=4))
 def test_percentiles_are_those_of_every_single_event(
     events: list[tuple[int, int, str]], cuts: list[int]
@@ -81,6 +82,7 @@ def test_percentiles_are_those_of_every_single_event(
             )
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-10, 1e10), min_size=1, max_size=100))
 def test_every_value_is_in_its_bin(values: list[float]) -> None:
     """A bin holds what is above the bound before and at most its own."""
@@ -91,6 +93,7 @@ def test_every_value_is_in_its_bin(values: list[float]) -> None:
     assert (within > upper_ms(places - 1)).all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e5), max_size=100), st.sampled_from(BOUNDS_MS))
 def test_counts_below_a_bucket_are_exact(values: list[float], bound_ms: float) -> None:
     """Every bucket of the exposition is a bound of the bins."""
@@ -99,6 +102,7 @@ def test_counts_below_a_bucket_are_exact(values: list[float], bound_ms: float) -
     assert count_within(counts, bound_ms) == sum(value <= bound_ms for value in values)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(0, BINS - 1), st.integers(1, 1 << 40), max_size=50))
 def test_bins_travel(found: dict[int, int]) -> None:
     """What was encoded comes back."""

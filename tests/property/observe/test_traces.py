@@ -95,6 +95,7 @@ async def predicted(parts: list[list[str]], together: bool) -> dict[str, str | N
 
 
 @settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.lists(kind, min_size=1, max_size=8), min_size=1, max_size=4), st.booleans())
 def test_a_prediction_carries_the_trace_of_its_event(
     parts: list[list[str]], together: bool
@@ -124,6 +125,7 @@ def test_of_many_sampled_events_the_first_go_on() -> None:
     assert found[0] == traceparent(50)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 40), st.integers(0, 40))
 def test_traces_travel_in_blocks_and_their_parts(rows: int, one: int, two: int) -> None:
     """A block that was split and decoded has the traces of its own rows."""

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import re
+import socket
 from pathlib import Path
 from typing import get_args
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from headrace.schemas.errors import RetryableError, SettingsError
 from headrace.schemas.metrics import CATALOGUE, MetricName
 from headrace.schemas.objectives import Objective, Objectives
+from headrace.schemas.observe import Drift, Observe
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.timed import Timed
+from headrace.streams.cli.top import top
+from headrace.streams.cli.top_view import draw
 from headrace.streams.client.latency import BINS
 from headrace.streams.jobs import PartitionStatus, Seen, StateFacts, Status
+from headrace.streams.observe.drift_sketch import WindowCounts
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.hops import HopRecorder, encode_bins
 from headrace.streams.observe.readings import Readings
@@ -25,6 +33,7 @@ from headrace.streams.observe.samples import Samples
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.view import Rates
 from headrace.streams.supervisor import Supervisor
+from headrace.streams.upstream.quantiles import Bins
 
 PRESS = load_pipeline(Path(__file__).parents[3] / "examples" / "press" / "pipeline.toml")
 LINE = re.compile(r'(\w+)\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\} (\S+)')
@@ -60,7 +69,11 @@ class Scene:
         self.readings = Readings("press", self.supervisor)
         self.workers = {worker.name: worker for worker in self.supervisor.workers}
         objective = Objective(kind="success", least_events=1)
-        flow = msgspec.structs.replace(PRESS, slo=Objectives(site={"answers": objective}))
+        flow = msgspec.structs.replace(
+            PRESS,
+            slo=Objectives(site={"answers": objective}),
+            observe=Observe(drift=Drift(least_rows=20, reference_windows=4)),
+        )
         self.watch = SiteWatch(flow, self.readings, Well(), ("enrich", "serve"))
         for worker in self.workers.values():
             worker.process = Process()
@@ -76,6 +89,18 @@ class Scene:
 @pytest.fixture
 async def scene() -> Scene:
     return await Scene().build()
+
+
+def windows(count: int, *, moved: int) -> list[WindowCounts]:
+    """Windows of as many quantities as PRESS has; from the one of number `moved` on all is 3."""
+    size = len(PRESS.model_inputs) + 2
+    values = np.tile(np.linspace(1, 2, 100)[:, None], size)
+    found = []
+    for number in range(count):
+        shown = values if number < moved else np.full_like(values, 3.0)
+        bins = Bins.empty(size).folded(np.tile(np.arange(size), 100), shown.reshape(-1))
+        found.append(WindowCounts(number, "all", 100, 0, bins.encode()))
+    return found
 
 
 def events(outcome: str, samples: Samples) -> float:
@@ -98,6 +123,12 @@ def parsed(text: str) -> Samples:
     return found
 
 
+def seen_latency() -> Seen:
+    """Something of every bin."""
+    bins = encode_bins(np.ones(BINS, np.int64))
+    return Seen(latencies={"device_to_ingest": {"all": bins}}, dropped={"span": 1})
+
+
 async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
     """A worker that has done something of everything has a line of every metric."""
     facts = {
@@ -105,13 +136,10 @@ async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
         "retries": {"store.unavailable": 1},
         "state": StateFacts(entities=3, bytes=900, clocks={"ahead": 1, "right": 2, "behind": 0}),
         "partitions": (PartitionStatus(partition=0, lag=5, in_flight=1),),
-        "seen": Seen(
-            latencies={"device_to_ingest": {"all": encode_bins(np.ones(BINS, np.int64))}},
-            dropped={"span": 1},
-        ),
+        "seen": seen_latency(),
     }
     scene.says("enrich", **facts)
-    scene.says("serve", events={"out": 9})
+    scene.says("serve", events={"out": 9}, seen=Seen(drift=windows(8, moved=5), model="m"))
     assert [incident.cause for incident in scene.watch.look()] == ["hop.device_to_ingest"]
 
     text = exposition(scene.watch.samples(), scene.readings.histograms())
@@ -175,6 +203,7 @@ async def test_a_restart_takes_nothing_from_a_counter(scene: Scene) -> None:
     assert scene.readings.samples()[restarts] == 1
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.tuples(
@@ -204,6 +233,52 @@ async def test_one_view_of_everything(scene: Scene) -> None:
     assert (enrich["running"], enrich["workers"], serve["workers"]) == (1, 2, 2)
     assert (view["ready"], view["incidents"]) == (True, [])
     assert [budget["name"] for budget in view["budgets"]] == ["answers"]
+    assert view["drift"] == []
+
+
+async def test_drift_is_judged_once_over_workers_and_lives(scene: Scene) -> None:
+    """Windows told of twice count once; two workers' are added; a window waits for the slower."""
+    told = windows(9, moved=6)
+    for until in range(1, 10):
+        for name in ("serve", "serve-2"):
+            newest = told[max(0, until - 3) : until]
+            scene.says(name, seen=Seen(drift=newest, model="m"))
+            scene.says(name, seen=Seen(drift=newest, model="m"))
+    samples = scene.watch.samples()
+
+    alarms = {k: v for k, v in samples.items() if k[0] == "headrace_drift_alarms_total"}
+    assert set(alarms.values()) == {1.0}
+    assert {labels[2] for _, labels in alarms} == {*PRESS.model_inputs, "score", "confidence"}
+    assert [finding.window for finding in scene.watch.view().drift][:1] == [6]
+
+
+async def test_the_terminal_shows_the_view(scene: Scene) -> None:
+    """Every part of the read model has its line, an incident that goes on too."""
+    scene.says("enrich", events={"dead": 1000}, seen=seen_latency())
+    scene.says("serve", events={"out": 9}, seen=Seen(drift=windows(8, moved=5), model="m"))
+    scene.watch.look()
+    scene.watch.look()
+    facts = {"pipelines": [msgspec.to_builtins(scene.watch.view().facts())]}
+    console = Console(width=140, file=io.StringIO())
+
+    console.print(draw(facts, "127.0.0.1:8080"))
+
+    text = console.file.getvalue()
+    for part in ("press: ready", "enrich", "1,000", "device_to_ingest", "site.answers", "page"):
+        assert part in text
+    assert "127.0.0.1:8080" in text
+
+
+def test_top_says_what_to_do_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an address one line of settings; with one that is dead, which and what to start."""
+    monkeypatch.delenv("HEADRACE_HEALTH", raising=False)
+    with pytest.raises(SettingsError, match="HEADRACE_HEALTH is not set"):
+        top.callback(address=None, once=True, as_json=False)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        with pytest.raises(RetryableError, match=f"asking http://127.0.0.1:{port}/observe failed"):
+            top.callback(address=f":{port}", once=True, as_json=False)
 
 
 def test_rates_are_of_the_last_seconds() -> None:

@@ -1,0 +1,104 @@
+"""What `headrace top` draws: the read model of `/observe` as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+DRIFTED = 5
+"""Indicators shown: the largest."""
+
+
+def draw(facts: dict[str, Any], place: str) -> RenderableType:
+    """Every pipeline, one panel each.
+
+    Args:
+        facts: The JSON of `/observe`.
+        place: Where it came from.
+    """
+    panels = [_pipeline(one) for one in facts["pipelines"]]
+    return Group(*panels, Text(f"{place}  Ctrl-C ends it", style="dim"))
+
+
+def _pipeline(one: dict[str, Any]) -> Panel:
+    parts: list[RenderableType] = [_stages(one["stages"]), _latencies(one["latencies"])]
+    if one["budgets"]:
+        parts.append(_budgets(one["budgets"]))
+    if one["drift"]:
+        parts.append(_drift(one["drift"]))
+    going = [incident for incident in one["incidents"] if incident["end_ms"] is None]
+    lines = [f"{i['severity']}: {i['which']}.{i['objective']}, {i['cause']}" for i in going]
+    parts += [Text(line, style="bold red") for line in lines]
+    parts += [Text(reason, style="yellow") for reason in one["reasons"]]
+    state = "ready" if one["ready"] else "not ready"
+    return Panel(Group(*parts), title=f"{one['pipeline']}: {state}")
+
+
+def _stages(stages: list[dict[str, Any]]) -> Table:
+    table = _table("stage", "workers", "in/s", "out/s", "dead", "late", "lag", "cores", "MB")
+    for stage in stages:
+        events, rates = stage["events"], stage["per_s"]
+        table.add_row(
+            stage["stage"],
+            f"{stage['running']}/{stage['workers']}",
+            f"{rates.get('in', 0):,.0f}",
+            f"{rates.get('out', 0):,.0f}",
+            f"{events.get('dead', 0):,}",
+            f"{events.get('late', 0):,}",
+            f"{stage['lag']:,}",
+            f"{stage['cores']:.2f}",
+            f"{stage['rss_mb']:.0f}",
+            style="" if stage["running"] == stage["workers"] else "red",
+        )
+    return table
+
+
+def _latencies(rows: list[dict[str, Any]]) -> Table:
+    table = _table("latency, last minute", "class", "events", "p50 ms", "p95", "p99", "p99.9")
+    for row in rows:
+        shares = (row[name] for name in ("p50_ms", "p95_ms", "p99_ms", "p999_ms"))
+        shown = ("" if value is None else f"{value:,.1f}" for value in shares)
+        table.add_row(row["hop"], row["device_class"], f"{row['count']:,}", *shown)
+    return table
+
+
+def _budgets(rows: list[dict[str, Any]]) -> Table:
+    table = _table("objective", "good", "bad", "budget left", "burn", "alert")
+    for row in rows:
+        table.add_row(
+            f"{row['which']}.{row['name']}",
+            f"{row['good']:,}",
+            f"{row['bad']:,}",
+            f"{row['left']:.1%}",
+            f"{row['burn']:.2f}",
+            row["alert"] or "",
+            style="red" if row["alert"] or row["left"] <= 0 else "",
+        )
+    return table
+
+
+def _drift(rows: list[dict[str, Any]]) -> Table:
+    table = _table("drift", "class", "index", "distance", "by chance")
+    largest = sorted(rows, key=lambda row: (-row["alarm"], -row["value"]))[:DRIFTED]
+    for row in largest:
+        table.add_row(
+            row["quantity"],
+            row["device_class"],
+            f"{row['value']:.3f}",
+            f"{row['distance']:.3f}",
+            f"{row['limit']:.3f}",
+            style="red" if row["alarm"] else "",
+        )
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="left" if name in ("class", "alert") else "right")
+    return table
