@@ -27,9 +27,9 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     kind: Literal["latency", "freshness", "success"]
     target: Annotated[float, Meta(gt=0, lt=1)] = 0.999
     within_ms: Annotated[float, Meta(gt=0)] | None = None
-    hop: Literal[
-        "ingest_to_prediction", "device_to_prediction", "device_to_ingest", "device_to_consumer"
-    ] = "device_to_prediction"
+    hop: Literal["ingest_to_prediction", "device_to_prediction", "device_to_ingest"] = (
+        "device_to_prediction"
+    )
     window_h: Annotated[float, Meta(gt=0)] = 720.0
     least_events: Annotated[int, Meta(ge=1)] = 100
 

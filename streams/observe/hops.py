@@ -21,11 +21,10 @@ Hop = Literal[
     "inference_to_prediction",
     "ingest_to_prediction",
     "device_to_prediction",
-    "device_to_consumer",
 ]
 """From when to when. Device: the event's own time. Ingest: the broker's time of its telemetry
 record. Enrich: its batch is taken in hand. Features: they are on the bus and in the online store.
-Inference: it begins. Prediction: the bus has acknowledged it. Consumer: it arrived there."""
+Inference: it begins. Prediction: the bus has acknowledged it."""
 
 HOPS: dict[Hop, str] = {
     "device_to_ingest": "enrich",
@@ -36,7 +35,6 @@ HOPS: dict[Hop, str] = {
     "inference_to_prediction": "serve",
     "ingest_to_prediction": "serve",
     "device_to_prediction": "serve",
-    "device_to_consumer": "consumer",
 }
 """Where each is measured, in the order of the data path."""
 
