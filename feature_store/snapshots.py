@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -141,21 +141,26 @@ class Snapshots:
         return head, fields
 
     def _prune(self, key: str, now_ms: int) -> None:
-        """Remove what is too many, too old or too much; and, of two close together, the older.
+        """Remove the too old, of two close together the older, and what is too many or too much.
 
-        The last keeps a worker that is started again and again from pushing out all that was kept
-        before.
+        Close together are those that a worker leaves that is started again and again. Of too many
+        those stay that reach far back: the older, the further apart (`crowded`).
         """
-        limits, kept, size, last_ms = self._settings, 0, 0, None
+        limits, last_ms = self._settings, None
+        kept: list[StoredSnapshot] = []
         for one in [one for one in self.stored(key) if one.key == key]:
             close = last_ms is not None and last_ms - one.created_ms < limits.every_s * 500
-            size += one.size
             old = now_ms - one.created_ms > limits.keep_s * 1000
-            if kept and (close or old or kept >= limits.keep or size > limits.keep_bytes):
+            if kept and (close or old):
                 self._place.delete(one.name)
-                size -= one.size
                 continue
-            kept, last_ms = kept + 1, one.created_ms
+            kept.append(one)
+            last_ms = one.created_ms
+        while len(kept) > 1 and (
+            len(kept) > limits.keep or sum(one.size for one in kept) > limits.keep_bytes
+        ):
+            place = crowded([now_ms - one.created_ms for one in kept])
+            self._place.delete(kept.pop(place).name)
 
     def _parse(self, name: str, size: int) -> StoredSnapshot | None:
         """What a name tells; None of a file that is no snapshot of ours."""
@@ -165,6 +170,28 @@ class Snapshots:
             return None
         key = path.removeprefix(f"{self._pipeline}/")
         return StoredSnapshot(name, key, int(position), int(created), size)
+
+
+def crowded(ages_ms: Sequence[int]) -> int:
+    """Which of several snapshots is missed least: a replay of any time finds one not much older.
+
+    Never the newest; the oldest only of two. Of the others the one without which the gap is the
+    smallest part of the age at its far end.
+
+    Args:
+        ages_ms: Ages, the youngest first; at least two.
+
+    Example:
+        >>> crowded([0, 10, 20, 80])
+        1
+        >>> crowded([0, 40, 80, 90])
+        2
+    """
+    if len(ages_ms) == 2:
+        return 1
+    gaps = zip(ages_ms, ages_ms[1:-1], ages_ms[2:], strict=False)
+    parts = [(far - near) / max(far, 1) for near, _, far in gaps]
+    return 1 + parts.index(min(parts))
 
 
 def merged(

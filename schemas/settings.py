@@ -155,14 +155,15 @@ class SnapshotSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             the environment as that service's own tools do. None keeps none.
         every_s: Seconds between two snapshots of one partition of a stage. How far back a lost
             store makes it read: telemetry must be kept for longer.
-        keep: Most snapshots of one partition of a stage.
+        keep: Most snapshots of one partition of a stage; the older, the further apart they lie, so
+            that a replay finds one not much older than what it asks for.
         keep_s: Longest time one is kept, seconds; the newest stays.
         keep_bytes: Most bytes of one partition of a stage; the newest stays.
     """
 
     url: str | None = None
     every_s: Seconds = 300.0
-    keep: Positive = 5
+    keep: Positive = 8
     keep_s: Seconds = 7 * 86_400.0
     keep_bytes: Positive = 1 << 30
 

@@ -30,6 +30,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         digest: Its digest then; a later version of Headrace may give it another one.
         model_digest: First 8 hex digits of the digest of the ONNX file, as on predictions.
         registry: Text of the device registry; None where there is none.
+        numerics: Numerics fingerprint of the worker that served; empty where that is not known.
         created_ms: When a worker began to serve it, milliseconds since 1970.
     """
 
@@ -37,6 +38,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     model_digest: str
     registry: str | None
+    numerics: str = ""
     created_ms: int
 
 
@@ -54,7 +56,9 @@ class Repository:
         self._pipeline = pipeline
         self._now = now
 
-    def keep(self, pipeline: Pipeline, model: bytes, registry: str | None) -> Served:
+    def keep(
+        self, pipeline: Pipeline, model: bytes, registry: str | None, *, numerics: str = ""
+    ) -> Served:
         """Remember what is served from now on; the same again changes nothing but its time.
 
         Raises:
@@ -68,6 +72,7 @@ class Repository:
             digest=pipeline.digest,
             model_digest=digest,
             registry=registry,
+            numerics=numerics,
             created_ms=round(self._now() * 1000),
         )
         head = f"{self._pipeline}/served/{pipeline.digest}-{digest}-"

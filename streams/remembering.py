@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headrace.feature_store.snapshot_places import open_place
 from headrace.schemas.errors import HeadraceError
+from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import SnapshotSettings
 from headrace.streams.client.clock import wall_clock
@@ -49,4 +50,5 @@ def _keep(url: str, pipeline: Pipeline, folder: Path) -> str:
 
     repository = Repository(open_place(url), pipeline.name, wall_clock)
     content = (folder / pipeline.model.file).read_bytes()
-    return repository.keep(pipeline, content, registry_text(pipeline, folder)).model_digest
+    registry, numerics = registry_text(pipeline, folder), numerics_fingerprint()
+    return repository.keep(pipeline, content, registry, numerics=numerics).model_digest

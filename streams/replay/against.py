@@ -120,6 +120,7 @@ class Against:
                 unknown[digest] = unknown.get(digest, 0) + len(chosen)
                 continue
             self._last_model = digest
+            verdict.serving_numerics[digest] = sorted(await self._definitions.numerics(digest))
             found = await compare_answers(
                 candidates, one.row.block, [places[k] for k in chosen], [answers[k] for k in chosen]
             )

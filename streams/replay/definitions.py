@@ -72,6 +72,7 @@ class Definitions:
     repository: Repository | None = None
     models: Sequence[Path] = ()
     _served: list[Served] | None = None
+    _numerics: dict[str, set[str]] = field(default_factory=dict)
     _contents: dict[str, bytes] = field(default_factory=dict)
     _by_digest: dict[str, Definition] = field(default_factory=dict)
     _by_key: dict[str, Definition] = field(default_factory=dict)
@@ -89,6 +90,8 @@ class Definitions:
                 [] if self.repository is None else await asyncio.to_thread(self.repository.served)
             )
             self._served = [own, *(one for one in kept if not _same(one, own))]
+            for one in kept:
+                self._numerics.setdefault(one.model_digest, set()).add(one.numerics)
         return self._served
 
     async def definition(self, pipeline_digest: str) -> tuple[Definition, bool]:
@@ -112,6 +115,11 @@ class Definitions:
             self._candidates[model_digest] = await self._loaded(model_digest)
         found = self._candidates[model_digest]
         return sorted(found, key=lambda one: one.digest != pipeline_digest)
+
+    async def numerics(self, model_digest: str) -> set[str]:
+        """Numerics fingerprints that a model was served under, as far as that is kept."""
+        await self.served()
+        return self._numerics.get(model_digest, set()) - {""}
 
     async def close(self) -> None:
         """End every model's thread."""

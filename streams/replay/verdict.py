@@ -69,6 +69,7 @@ class Verdict(msgspec.Struct, kw_only=True):
         predictions: Predictions.
         numerics: Numerics fingerprint here.
         recorded_numerics: Fingerprint that blocks record, to rows.
+        serving_numerics: Model digest to the fingerprints it was served under, as far as kept.
         models: Model digest to predictions by it.
         tiers: Who answered, to predictions; followed, not compared.
         refused: Events that the model refuses now as it did then.
@@ -88,6 +89,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     predictions: Tally = msgspec.field(default_factory=Tally)
     numerics: str = msgspec.field(default_factory=numerics_fingerprint)
     recorded_numerics: dict[str, int] = msgspec.field(default_factory=dict)
+    serving_numerics: dict[str, list[str]] = msgspec.field(default_factory=dict)
     models: dict[str, int] = msgspec.field(default_factory=dict)
     tiers: dict[str, int] = msgspec.field(default_factory=dict)
     refused: int = 0
@@ -133,6 +135,12 @@ class Verdict(msgspec.Struct, kw_only=True):
                 f"{sum(others.values())} rows were made with other package versions or on another "
                 f"CPU ({', '.join(others)}, here {self.numerics}): comparable within tolerance only"
             )
+        lines += [
+            f"model {digest} was also served under numerics {', '.join(strange)}, here "
+            f"{self.numerics}: scores are comparable within tolerance only"
+            for digest, known in self.serving_numerics.items()
+            if (strange := [one for one in known if one != self.numerics])
+        ]
         lines += [
             f"{count} predictions are of model {digest}, which is kept nowhere; name its file "
             f"with --model"

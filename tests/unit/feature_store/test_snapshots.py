@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import sys
@@ -48,12 +49,15 @@ class Clocked:
         return [one.position for one in self.kept.stored(KEY)]
 
 
-def test_the_newest_are_kept() -> None:
-    """By number."""
-    clocked = Clocked(keep=3)
-    for position in range(6):
+def test_the_older_the_further_apart() -> None:
+    """By number: the newest stays, and what reaches back to the oldest that may be kept."""
+    clocked = Clocked(keep=8)
+    for position in range(1000):
         clocked.save(position)
-    assert clocked.positions == [5, 4, 3]
+    ages = [999 - position for position in clocked.positions]
+    assert len(ages) == 8
+    assert (ages[0], ages[1], ages[-1]) == (0, 1, 999)
+    assert all(far <= 8 * near for near, far in itertools.pairwise(ages[1:]))
 
 
 def test_old_ones_go_but_the_last() -> None:
@@ -71,7 +75,7 @@ def test_large_ones_go_but_the_last() -> None:
     clocked = Clocked(keep_bytes=3000)
     for position in range(5):
         clocked.save(position, size=1000)
-    assert clocked.positions == [4, 3]
+    assert clocked.positions == [4, 0]
     clocked.save(5, size=10_000)
     assert clocked.positions == [5]
 

@@ -198,3 +198,14 @@ async def test_nothing_is_written(world):
     before = {key: list(log.values) for key, log in world.logs.logs.items()}
     await reproduce(world.past(), EVERYTHING)
     assert {key: list(log.values) for key, log in world.logs.logs.items()} == before
+
+
+async def test_a_model_served_elsewhere_is_said(world):
+    """Scores of another CPU or other packages are compared, and the answer says so."""
+    content = (world.folder / "model.onnx").read_bytes()
+    world.repository.keep(world.pipeline, content, None, numerics="f" * 16)
+
+    found = await reproduce(world.past(), EVERYTHING)
+
+    assert found.reproduced
+    assert [line for line in found.reservations() if "f" * 16 in line]
