@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate fleet reproduce scale profile lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate fleet reproduce scale bench-replay profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -88,6 +88,10 @@ reproduce: $(READY) ## a fleet, killed workers and a new model; then every bit c
 
 scale: $(READY) ## how it grows with devices, partitions and so on (ARGS="--points devices --quick")
 	$(PY) benchmarks/reference --parts scaling $(ARGS)
+
+bench-replay: $(READY) ## telemetry to Parquet beside a hand-written script, and live p99 beside a replay (needs the extra tables)
+	$(PY) benchmarks/replay $(ARGS)
+	$(PY) benchmarks/replay/live.py
 
 profile: $(READY) ## where the time of each stage goes (ARGS="--stage serve --rate 20000 --top 25")
 	$(PY) benchmarks/reference/profile_stages.py $(ARGS)

@@ -99,7 +99,7 @@ def run_side(side: str, bus: str, folder: Path, pipeline: Path) -> dict[str, flo
 
 def table(folder: Path) -> Any:
     """All rows of a side, by partition and offset."""
-    found = pq.read_table(folder)
+    found = pq.read_table(folder, ignore_prefixes=[".", "_"])
     return found.sort_by([("partition", "ascending"), ("offset", "ascending")])
 
 
