@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+WHOLE_WAY = "device_to_prediction"
 DRIFTED = 5
 """Indicators shown: the largest."""
 
@@ -59,7 +61,11 @@ def _stages(stages: list[dict[str, Any]]) -> Table:
 
 def _latencies(rows: list[dict[str, Any]]) -> Table:
     table = _table("latency, last minute", "class", "events", "p50 ms", "p95", "p99", "p99.9")
+    of_hop = Counter(row["hop"] for row in rows)
     for row in rows:
+        # Classes one by one for the whole way only: a terminal has few lines.
+        if row["device_class"] != "all" and row["hop"] != WHOLE_WAY and of_hop[row["hop"]] > 1:
+            continue
         shares = (row[name] for name in ("p50_ms", "p95_ms", "p99_ms", "p999_ms"))
         shown = ("" if value is None else f"{value:,.1f}" for value in shares)
         table.add_row(row["hop"], row["device_class"], f"{row['count']:,}", *shown)

@@ -288,3 +288,20 @@ def test_rates_are_of_the_last_seconds() -> None:
         rates.observe(float(now_s), {lag: 0.0 if now_s < 80 else (now_s - 80) * 7.0})
 
     assert rates.per_s()[lag] == pytest.approx(7.0)
+
+
+def test_the_terminal_shows_classes_of_the_whole_way_only() -> None:
+    """Two classes double one hop's lines, not every hop's."""
+    row = {"count": 1, "p50_ms": 1.0, "p95_ms": 1.0, "p99_ms": 1.0, "p999_ms": None}
+    hops = ("device_to_ingest", "device_to_prediction")
+    rows = [{**row, "hop": hop, "device_class": name} for hop in hops for name in ("all", "press")]
+    empty = {"stages": [], "budgets": [], "drift": [], "incidents": [], "reasons": ["store: away"]}
+    one = {**empty, "pipeline": "p", "ready": False, "latencies": rows}
+    console = Console(width=140, file=io.StringIO())
+
+    console.print(draw({"pipelines": [one]}, "here"))
+
+    text = console.file.getvalue()
+    assert (text.count("device_to_ingest"), text.count("device_to_prediction")) == (1, 2)
+    assert "p: not ready" in text
+    assert "store: away" in text
