@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fakes.replay_world import World
+from fakes.services import without
 
 from headrace.schemas.block import FeatureBlock
-from headrace.schemas.errors import SettingsError
+from headrace.schemas.errors import MissingExtraError, SettingsError
+from headrace.streams.cli import features_export
+from headrace.streams.producers.tables import TableReader
 from headrace.streams.replay.labels import LabelRows, read_labels
 from headrace.streams.replay.ranges import Span
 from headrace.streams.replay.training import training_set
@@ -95,3 +98,28 @@ def test_labels_are_read_and_refused_by_line(tmp_path):
         read_labels(file, entity="device_id", time="time")
     with pytest.raises(SettingsError, match="name a CSV file"):
         read_labels(tmp_path / "none.csv", entity="device_id", time="time")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+async def test_the_file_has_the_label_the_place_and_the_features(world, tmp_path, suffix):
+    """One row for each label; missing features are empty."""
+    rows = served(world)
+    labels = LabelRows([rows[-1][0], "nobody"], np.array([rows[-1][1], 5]), {"label": ["1", "0"]})
+    made = await training_set(world.past(), [Span(0, 0, 160)], labels)
+    table = features_export._table(made, labels, "device_id", "time")
+    assert list(table) == [
+        "device_id", "time", "label", "feature_time_ms", "feature_age_ms", "source", *made.names,
+    ]  # fmt: skip
+    file = tmp_path / f"training{suffix}"
+    if suffix == ".csv":
+        file.write_bytes(features_export._csv(table))
+        assert file.read_text().splitlines()[2].startswith("nobody,5,0,0,-1,,,")
+        return
+    try:
+        features_export._parquet(file, table, made, tmp_path / "press.toml")
+    except MissingExtraError:
+        without("pyarrow is not installed; install the extra `tables`")
+    [back] = TableReader(file).batches(10)
+    assert back["label"] == ["1", "0"]
+    assert back["source"] == made.sources
+    assert np.array(back["load_ewma"]).tobytes() == np.array(table["load_ewma"]).tobytes()
