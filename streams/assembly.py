@@ -21,6 +21,7 @@ from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.webhook import Webhook
 from headrace.streams.positions import check_store, settle_positions
+from headrace.streams.spawning import Spawner
 from headrace.streams.supervisor import Supervisor
 
 
@@ -42,6 +43,7 @@ class Site:
         backing: Bus and store that other pipelines use too, and that outlive this one; None opens
             its own, which end with it.
         prefix: Put before the workers' names, to tell pipelines apart.
+        spawner: Starts the workers of other pipelines too, and outlives this one; None is an own.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Site:
         on_status: Callable[[Status], None] | None = None,
         backing: Backing | None = None,
         prefix: str = "",
+        spawner: Spawner | None = None,
     ) -> None:
         if workers > 1 and bus_kind(settings) == "embedded":
             raise SettingsError(
@@ -75,7 +78,12 @@ class Site:
         self.backing = backing or Backing(settings)
         self._owns_backing = backing is None
         self.supervisor = Supervisor(
-            file, self._stages, workers=workers, on_status=on_status, prefix=prefix
+            file,
+            self._stages,
+            workers=workers,
+            on_status=on_status,
+            prefix=prefix,
+            spawner=spawner,
         )
         limits = Limits(
             stuck_after_s=pipeline.delivery.stuck_after_s,

@@ -19,6 +19,7 @@ from headrace.streams.jobs import Endpoints
 from headrace.streams.observe.export import OtlpExport, check_otlp
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.samples import Histograms, added
+from headrace.streams.spawning import Spawner
 
 log = logging.getLogger("headrace.sites")
 
@@ -84,6 +85,7 @@ class Sites:
         check_apart(pipelines)
         check_otlp(settings.otlp)
         self._backing = Backing(settings)
+        self._spawner = Spawner()
         self._lives: list[asyncio.Task[None]] = []
         self.ended: dict[str, HeadraceError] = {}
         self.running = {
@@ -96,6 +98,7 @@ class Sites:
                 start=start,
                 backing=self._backing,
                 prefix="" if len(pipelines) == 1 else f"{pipeline.name}/",
+                spawner=self._spawner,
             )
             for file, pipeline in pipelines
         }
@@ -174,6 +177,7 @@ class Sites:
             life.cancel()
         await asyncio.gather(*self._lives, return_exceptions=True)
         await asyncio.gather(*(site.stop() for site in self.running.values()))
+        self._spawner.stop()
         if self._exporting is not None:
             # Last of all: what the workers told while they ended is sent, too.
             self._exporting.cancel()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,8 @@ import msgspec
 
 from headrace.schemas.errors import FatalError
 from headrace.streams.jobs import Endpoints, Status
+from headrace.streams.spawned import Spawned, spawned
+from headrace.streams.spawning import WORKER, Spawner
 
 log = logging.getLogger("headrace.supervisor")
 
@@ -47,7 +47,7 @@ class Worker:
     name: str
     command: list[str]
     status: Status | None = None
-    process: asyncio.subprocess.Process | None = None
+    process: Spawned | None = None
     restarts: int = 0
     ending: str | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -76,6 +76,7 @@ class Supervisor:
         workers: Processes of each stage.
         on_status: Told of every status line.
         prefix: Put before the workers' names in lines and facts.
+        spawner: Starts the workers; None is one of our own, which ends with us.
     """
 
     def __init__(
@@ -86,7 +87,10 @@ class Supervisor:
         workers: int = 1,
         on_status: Callable[[Status], None] | None = None,
         prefix: str = "",
+        spawner: Spawner | None = None,
     ) -> None:
+        self._spawner = spawner or Spawner()
+        self._owns_spawner = spawner is None
         self._endpoints: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.told: list[Callable[[Worker, Status], None]] = []
@@ -97,7 +101,7 @@ class Supervisor:
         self.workers = [
             Worker(
                 prefix + (stage if number == 1 else f"{stage}-{number}"),
-                [sys.executable, "-m", "headrace.streams.worker", stage, str(pipeline)],
+                [*WORKER, stage, str(pipeline)],
             )
             for stage in stages
             for number in range(1, workers + 1)
@@ -105,6 +109,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every worker."""
+        self._spawner.start()
         for worker in self.workers:
             worker.tasks = [asyncio.create_task(self._keep(worker), name=worker.name)]
 
@@ -151,13 +156,11 @@ class Supervisor:
         process = worker.process
         if process is None:
             return
-        if process.stdin is not None:
-            process.stdin.close()
+        process.close()
         try:
             await asyncio.wait_for(process.wait(), KILL_AFTER_S)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            process.kill()
 
     async def stop(self) -> None:
         """End every worker in order: input closed, batches in hand finished, then killed."""
@@ -165,8 +168,8 @@ class Supervisor:
         if not self._endpoints.done():
             self._endpoints.cancel()
         for worker in self.workers:
-            if worker.process is not None and worker.process.stdin is not None:
-                worker.process.stdin.close()
+            if worker.process is not None:
+                worker.process.close()
         tasks = [task for worker in self.workers for task in worker.tasks]
         _, late = await asyncio.wait(tasks, timeout=KILL_AFTER_S) if tasks else (None, set())
         for worker in self.workers:
@@ -174,9 +177,10 @@ class Supervisor:
                 log.warning(
                     "worker %s did not stop in %.0f s and is killed", worker.name, KILL_AFTER_S
                 )
-                with contextlib.suppress(ProcessLookupError):
-                    worker.process.kill()
+                worker.process.kill()
         await asyncio.gather(*late, return_exceptions=True)
+        if self._owns_spawner:
+            self._spawner.stop()
         if self._failed.done() and not self._failed.cancelled():
             self._failed.exception()
 
@@ -207,15 +211,8 @@ class Supervisor:
     async def _run(self, worker: Worker) -> tuple[int, str]:
         """One life of a worker: its exit code and why it ended, as far as it said so."""
         worker.status = None
-        process = await asyncio.create_subprocess_exec(
-            *worker.command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LONGEST_LINE_BYTES,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        process = await spawned(self._spawner, worker.command, environ, limit=LONGEST_LINE_BYTES)
         worker.process = process
         errors = asyncio.create_task(self._errors(worker.name, process.stderr))
         connect = asyncio.create_task(self._tell(process))
@@ -228,14 +225,13 @@ class Supervisor:
         finally:
             connect.cancel()
             errors.cancel()
+            process.close()
 
-    async def _tell(self, process: asyncio.subprocess.Process) -> None:
-        line = await asyncio.shield(self._endpoints)
-        if process.stdin is not None and not process.stdin.is_closing():
-            process.stdin.write(line)
+    async def _tell(self, process: Spawned) -> None:
+        process.tell(await asyncio.shield(self._endpoints))
 
-    async def _statuses(self, worker: Worker, lines: asyncio.StreamReader | None) -> None:
-        while lines is not None and (line := await lines.readline()):
+    async def _statuses(self, worker: Worker, lines: asyncio.StreamReader) -> None:
+        while line := await lines.readline():
             try:
                 worker.status = msgspec.json.decode(line, type=Status)
             except msgspec.DecodeError:
@@ -244,10 +240,10 @@ class Supervisor:
             for tell in self.told:
                 tell(worker, worker.status)
 
-    async def _errors(self, name: str, lines: asyncio.StreamReader | None) -> str:
+    async def _errors(self, name: str, lines: asyncio.StreamReader) -> str:
         """Pass the worker's lines on; its last."""
         last = ""
-        while lines is not None and (line := await lines.readline()):
+        while line := await lines.readline():
             last = line.decode(errors="replace").rstrip()
             log.warning("%s: %s", name, last, extra={"relayed": True})
         return last

@@ -20,8 +20,9 @@ from headrace.streams.drill.services import Services
 from headrace.streams.drill.strikes import ORDERS, Scene, Struck, strike, unless_failed
 from headrace.streams.drill.target import Target
 from headrace.streams.drill.verdict import Tally, breaches, repeated, tally
-from headrace.streams.drill.workers import ORDERED_WORKER, WORKER, Workers
+from headrace.streams.drill.workers import ORDERED_WORKER, Workers
 from headrace.streams.jobs import STAGES
+from headrace.streams.spawning import WORKER
 
 RATE_PER_S = 1000.0
 DRAIN_S = 120.0

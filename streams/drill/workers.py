@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -22,11 +20,11 @@ from headrace.streams.drill.memory import EVERY_S, Memory
 from headrace.streams.drill.orders import VARIABLE as ORDERS
 from headrace.streams.drill.target import Target
 from headrace.streams.jobs import Status
+from headrace.streams.spawning import WORKER, Child, Spawner
 from headrace.streams.supervisor import EXIT_FATAL, KILL_AFTER_S
 
 READY_S = 90.0
 LOOK_S = 0.05
-WORKER = (sys.executable, "-m", "headrace.streams.worker")
 ORDERED_WORKER = (sys.executable, "-m", "headrace.streams.drill.ordered_worker")
 
 
@@ -43,7 +41,7 @@ class Life:
         born_s: When it was started, monotonic seconds.
     """
 
-    process: subprocess.Popen[bytes]
+    process: Child
     said: Path
     memory: Memory
     status: Status | None = None
@@ -86,6 +84,7 @@ class Workers:
 
     def __init__(self, target: Target, command: Sequence[str] = WORKER) -> None:
         self._target, self._command = target, command
+        self._spawner = Spawner()
         self._lives: dict[str, Life] = {}
         self._count = 0
         self._positions: dict[tuple[str, int], int] = {}
@@ -106,24 +105,20 @@ class Workers:
             self._count += 1
             said = self._target.folder / f"{self._target.name}.{name}.{self._count}.status"
             with said.open("wb") as status, said.with_suffix(".log").open("wb") as log:
-                process = self._started(name, status, log, crash_at)
+                process = self._started(name, status.fileno(), log.fileno(), crash_at)
             self._lives[name] = Life(process, said, Memory(name))
             self.memories.append(self._lives[name].memory)
             if process.stdin is not None:
                 process.stdin.write(msgspec.json.encode(self._target.for_workers) + b"\n")
                 process.stdin.flush()
 
-    def _started(
-        self, name: str, status: IO[bytes], log: IO[bytes], crash_at: str | None
-    ) -> subprocess.Popen[bytes]:
+    def _started(self, name: str, status: int, log: int, crash_at: str | None) -> Child:
         environ = {key: value for key, value in os.environ.items() if key != VARIABLE}
         environ[ORDERS] = str(self._target.orders)
         if crash_at is not None:
             environ[VARIABLE] = crash_at
         command = [*self._command, name.partition("-")[0], str(self._target.file)]
-        return subprocess.Popen(  # noqa: S603 - our own worker
-            command, stdin=subprocess.PIPE, stdout=status, stderr=log, env=environ
-        )
+        return self._spawner.spawn(command, stdout=status, stderr=log, environ=environ)
 
     def look(self) -> None:
         """Read every worker's status; start again what ended by itself.
@@ -266,6 +261,7 @@ class Workers:
             life.process.wait()
         for name in list(self._lives):
             self._forget(name)
+        self._spawner.stop()
 
     def _forget(self, name: str) -> None:
         self._lives.pop(name).close()

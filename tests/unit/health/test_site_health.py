@@ -22,11 +22,13 @@ class Process:
 
     def __init__(self) -> None:
         self.returncode: int | None = None
-        self.stdin = None
         self._ended = asyncio.Event()
 
     async def wait(self) -> None:
         await self._ended.wait()
+
+    def close(self) -> None:
+        """It is deaf."""
 
     def kill(self) -> None:
         self.returncode = -9
