@@ -82,7 +82,7 @@ def explain(error: Exception) -> tuple[int, str, str]:
     given.
     """
     if isinstance(error, click.UsageError):
-        command = error.ctx.command_path if error.ctx else "headrace"
+        command = error.ctx.command_path.strip() if error.ctx else "headrace"
         return MISUSED, "usage", f"{_line(error.format_message())}; see {command} --help"
     if isinstance(error, click.ClickException):
         return MISUSED, "usage", _line(error.format_message())

@@ -43,7 +43,7 @@ class _Replay(LazyGroup):
         """See the class."""
         if args and args[0] in self.lazy:
             return super().resolve_command(ctx, args)
-        return "replay", table, args
+        return "", table, args
 
 
 @click.command(
@@ -51,9 +51,13 @@ class _Replay(LazyGroup):
     lazy=WORKS,
     context_settings={"ignore_unknown_options": True},
     add_help_option=False,
+    invoke_without_command=True,
 )
-def replay() -> None:
+@click.pass_context
+def replay(ctx: click.Context) -> None:
     """The past of a topic: rows, tables, and events once more."""
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError("which topic? name a role such as predictions, or a topic", ctx)
 
 
 @click.command(
