@@ -117,9 +117,16 @@ MESSAGES: dict[str, Message] = {
         payload=Prediction,
         key="Id of the device, UTF-8.",
     ),
+    "partials": Message(
+        "send",
+        "What one partition knows of one window and group, or that it is past a window, as "
+        "MessagePack; stays at the site.",
+        content_type=BINARY,
+        key="Window and group, or partition, UTF-8.",
+    ),
     "summaries": Message(
         "send",
-        "One partition's part of one window and group; the only data that leaves a site.",
+        "One window and group; the only data that leaves a site. A higher revision replaces it.",
         payload=SummaryRecord,
         key="Window and group, UTF-8.",
     ),

@@ -66,10 +66,11 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         "counter",
         "{event}",
         (*_STAGE, "outcome"),
-        "events by what became of them: in, out, dead, late, repeated; of out, unsummarized",
+        "events by what became of them: in, out, dead, late, repeated; of stage summarize also "
+        "unsummarized",
         "dead or late rising: look at the dead letter's codes and the devices' clocks; "
-        "unsummarized rising: summary.idle_s or the allowed lateness is shorter than devices are "
-        "silent",
+        "unsummarized rising: summary.amend_s is shorter than events come late, or min_group keeps "
+        "amendments back",
     ),
     "headrace_stream_batches_total": MetricSpec(
         "counter", "{batch}", _STAGE, "batches made durable", "flat while lag grows: see retries"

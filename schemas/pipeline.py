@@ -107,7 +107,9 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         frequent: Counters of a sketch of the devices that are anomalous most often, 0 for none;
             always 0 where the entity key is personal.
         idle_s: A partition without events for this long, by the broker's time, has its windows
-            released as if event time had gone on; longer than devices are silent in good order.
+            closed as if event time had gone on; longer than devices are silent in good order.
+        amend_s: A summary that was released is released again, as a higher revision, for events
+            that come up to this much event time later; those that come after are in no summary.
     """
 
     window_s: Seconds = 10.0
@@ -119,6 +121,12 @@ class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     distinct: bool = False
     frequent: Annotated[int, Meta(ge=0, le=MAX_FREQUENT)] = 0
     idle_s: Seconds = 60.0
+    amend_s: Seconds = 300.0
+
+    @property
+    def window_ms(self) -> int:
+        """Length of the windows, milliseconds."""
+        return max(1, round(self.window_s * 1000))
 
 
 class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -132,8 +140,9 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         late: Name.
         features: Name.
         predictions: Name.
+        partials: Name.
         summaries: Name.
-        raw_hours: Retention of telemetry, dead letter, late and features, hours.
+        raw_hours: Retention of telemetry, dead letter, late, features and partials, hours.
         derived_hours: Retention of predictions, hours.
         central_hours: Retention of summaries, hours.
     """
@@ -145,6 +154,7 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     late: str | None = None
     features: str | None = None
     predictions: str | None = None
+    partials: str | None = None
     summaries: str | None = None
     raw_hours: Seconds = 24.0
     derived_hours: Seconds = 168.0

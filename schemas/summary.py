@@ -104,7 +104,7 @@ class Frequent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SummaryRecord(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
-    """One partition's part of one window and group; parts of several partitions merge.
+    """One window and group of one site; those of several sites merge.
 
     Attributes:
         pipeline: Pipeline name.
@@ -112,7 +112,6 @@ class SummaryRecord(
         window_start_ms: Start of the tumbling window, milliseconds since 1970.
         window_end_ms: Its end, exclusive.
         group: Values of the grouping attributes, joined by ``/``; ``all`` without any.
-        partition: Source partition this part comes from.
         rows: Predictions in it.
         anomalies: Predictions labelled anomalous.
         devices: Distinct entities.
@@ -121,6 +120,8 @@ class SummaryRecord(
         metrics: Moments of the chosen metrics.
         top: The most anomalous devices, highest score first.
         models: Model digest to predictions by it.
+        rev: 0, and absent, is the first answer. A higher one replaces those below: events came
+            after the window was released.
         score_quantiles: Quantiles of the score; absent where not asked for.
         quantiles: Quantiles of the chosen metrics; absent where not asked for.
         distinct: Sketch of the entities; absent where not asked for, or where they are personal.
@@ -132,7 +133,6 @@ class SummaryRecord(
     window_start_ms: int
     window_end_ms: int
     group: Annotated[str, Meta(max_length=260)]
-    partition: Count
     rows: Count
     anomalies: Count
     devices: Count
@@ -141,6 +141,7 @@ class SummaryRecord(
     metrics: dict[Name, Moments]
     top: Annotated[tuple[TopDevice, ...], Meta(max_length=MAX_TOP)]
     models: dict[Digest, Count]
+    rev: Count = 0
     score_quantiles: Quantiles | None = None
     quantiles: dict[Name, Quantiles] = {}
     distinct: Distinct | None = None

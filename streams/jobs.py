@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from headrace.schemas.pipeline import Pipeline
@@ -11,14 +13,31 @@ from headrace.streams.observe.log_lines import LogLine
 from headrace.streams.observe.traces import SpanRecord
 
 STAGES = ("enrich", "serve")
-"""Stages in the order of the data path; SUMMARIZE runs and is checkpointed inside SERVE."""
+"""Stages in the order of the data path, one process each."""
 ALL_STAGES = ("intake", *STAGES)
 """With the stage before them that only some pipelines have."""
+BESIDE = {"serve": "summarize"}
+"""Stages that run in another one's process: few records, not worth a process of their own."""
 
 
 def stages_of(pipeline: Pipeline) -> tuple[str, ...]:
     """The stages of a pipeline, in the order of the data path."""
     return ALL_STAGES if pipeline.input.rekey else STAGES
+
+
+def groups_of(stages: Iterable[str]) -> tuple[str, ...]:
+    """These stages and those beside them: each is a consumer group."""
+    return tuple(name for stage in stages for name in (stage, BESIDE.get(stage)) if name)
+
+
+def worker_of(stage: str) -> str:
+    """The stage whose process runs this one.
+
+    Example:
+        >>> worker_of("summarize"), worker_of("enrich")
+        ('serve', 'enrich')
+    """
+    return next((first for first, beside in BESIDE.items() if beside == stage), stage)
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +154,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         topic: Its source topic.
         partitions: Each partition of its share.
         seen: What it saw of its batches; in one line of several.
+        beside: Status of the stage that runs in the same process.
         error: Why the worker ends; in its last line only.
     """
 
@@ -162,4 +182,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     topic: str = ""
     partitions: tuple[PartitionStatus, ...] = ()
     seen: Seen | None = None
+    beside: Status | None = None
     error: str | None = None
+
+    @property
+    def sent_upstream_bytes(self) -> int:
+        """Bytes of summaries that the worker published, whichever of its stages did."""
+        return self.upstream_bytes + (self.beside.sent_upstream_bytes if self.beside else 0)

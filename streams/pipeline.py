@@ -1,27 +1,24 @@
 """The whole path on one page: what each stage reads, does and writes.
 
     telemetry ─► ENRICH ─► features ─► SERVE ─► predictions
-                   │ late, deadletter    └─ SUMMARIZE ─► summaries
+                   │ late, deadletter    └─► partials ─► SUMMARIZE ─► summaries
                    └─ online rows, checkpoint ─► store
 
-Where devices do not key their records by entity, INTAKE does so first, onto a topic of its own
-(``input.rekey``). A stage is one Faust app and one consumer group ``<pipeline>.<stage>``: the
-transport hands its batches to the runner's lanes, a lane asks the agent for the batch's effects and
-makes them durable.
+SERVE folds its predictions into parts of windows, partition by partition; SUMMARIZE, which runs in
+the same process, makes one summary of them when every partition is past the window. Where devices
+do not key their records by entity, INTAKE does so first, onto a topic of its own (``input.rekey``).
+A stage is one Faust app and one consumer group ``<pipeline>.<stage>``: the transport hands its
+batches to the runner's lanes, a lane asks the agent for the batch's effects and makes them durable.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
+from typing import Any, TypeVar
 
 from headrace.feature_store.open import open_store
 from headrace.feature_store.snapshot_places import open_snapshots
@@ -31,36 +28,36 @@ from headrace.feature_store.store import Store
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.pipeline import Pipeline
-from headrace.schemas.protocols import Agent, Output, PartitionState
-from headrace.schemas.topics import PipelineTopics, topics_of
+from headrace.schemas.protocols import Agent
+from headrace.schemas.topics import topics_of
 from headrace.streams.bus.options import client_options
 from headrace.streams.client.clock import wall_clock
-from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ports import StagePorts
 from headrace.streams.delivery.retry import retried
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
-from headrace.streams.health.readings import partition_statuses
-from headrace.streams.jobs import Endpoints, PartitionStatus, Seen, StateFacts
+from headrace.streams.jobs import BESIDE, Endpoints
 from headrace.streams.modes import check_mode
-from headrace.streams.observe.stage_observer import StageObserver
 from headrace.streams.remembering import remember_served
 from headrace.streams.resting import Resting, say_rests
+from headrace.streams.running_stage import RunningStage, StagePlan
 from headrace.streams.source import StageSource
 from headrace.streams.transport.publish import KafkaPublisher
 from headrace.streams.transport.stage import StageTransport
 from headrace.streams.transport.transactional_outlet import TransactionalOutlet
 from headrace.streams.transport.transactions import Transactions, transactional_id
 
-if TYPE_CHECKING:
-    from headrace.serving.scorer import OnnxScorer
-
 T = TypeVar("T")
 
 SERVE_BLOCKS = 16
 """Most blocks in one batch of SERVE: what a crash can repeat, and enough rows for one session call
 (a full block of the reference job holds about 3,000)."""
+
+READY_LOOK_S = 0.05
+
+FINAL_RECORDS = 512
+"""Most partials in one batch of SUMMARIZE: between two batches SERVE has its turn."""
 
 
 FETCH_BYTES = 8 << 20
@@ -70,57 +67,25 @@ than the second, which holds the largest record batch that a broker takes by def
 a batch beyond the limit for the first partition of an answer only, and the others would starve."""
 
 
-@dataclass(frozen=True, slots=True)
-class StagePlan:
-    """One stage, ready to run as soon as bus and store are there.
-
-    Attributes:
-        stage: Stage name.
-        pipeline: The pipeline.
-        topics: Its topics.
-        source: Topic it reads.
-        agent: Its logic; a serving agent's model has passed its checks.
-        scorer: The serving agent's scorer, None for other stages.
-        resting: What ENRICH publishes of a partition that rests, None for other stages.
-        facts: What ENRICH remembers in one partition's state, None for other stages.
-        folder: Where its model and registry files are.
-    """
-
-    stage: str
-    pipeline: Pipeline
-    topics: PipelineTopics
-    source: str
-    agent: Agent
-    scorer: OnnxScorer | None = None
-    resting: Callable[[int], Output] | None = None
-    facts: Callable[[PartitionState], StateFacts] | None = None
-    folder: Path = Path()
-
-    @property
-    def group(self) -> str:
-        """Consumer group."""
-        return f"{self.pipeline.name}.{self.stage}"
-
-
 def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
     """Build a stage's agent: everything that needs no bus and no store.
 
     Args:
-        stage: One of `ALL_STAGES`.
+        stage: One of `ALL_STAGES`; what is beside it comes with it.
         pipeline: The pipeline.
         folder: Where its model and registry files are.
 
     Raises:
         PipelineFileError, ModelError: a file is missing or wrong. Fatal.
     """
-    topics = topics_of(pipeline)
+    topics, rows = topics_of(pipeline), pipeline.delivery.batch_rows
     # Each stage imports its own layer only: ENRICH starts without onnxruntime, SERVE without the
     # operators, and the first prediction comes that much sooner.
     if stage == "intake":
         from headrace.streams.agents.intake import IntakeAgent
 
         agent: Agent = IntakeAgent(pipeline, topics)
-        return StagePlan(stage, pipeline, topics, topics.telemetry.name, agent)
+        return StagePlan(stage, pipeline, topics, topics.telemetry, agent, rows)
     if stage == "enrich":
         from headrace.streams.agents.enrich import enrich_agent
 
@@ -129,103 +94,31 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
             stage,
             pipeline,
             topics,
-            topics.enriched.name,
+            topics.enriched,
             enrich,
+            rows,
             resting=enrich.resting,
             facts=enrich.facts,
         )
     from headrace.serving.scorer import load_scorer
+    from headrace.streams.agents.finalise import FinaliseAgent
     from headrace.streams.agents.serve import ServeAgent
 
     scorer = load_scorer(pipeline, folder)
     agent = ServeAgent(pipeline, topics, scorer)
-    source = topics.features.name
-    return StagePlan(stage, pipeline, topics, source, agent, scorer, folder=folder)
-
-
-@dataclass(slots=True)
-class RunningStage:
-    """What the status line and the metrics ask of a stage."""
-
-    plan: StagePlan
-    counters: Counters = field(default_factory=Counters)
-    observer: StageObserver = field(init=False)
-    transport: StageTransport | None = None
-    runner: StageRunner | None = None
-    _facts: dict[int, StateFacts] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        pipeline = self.plan.pipeline
-        self.observer = StageObserver(pipeline.name, self.plan.stage, settings=pipeline.observe)
-
-    @property
-    def ready(self) -> bool:
-        """Every assigned partition is taken over."""
-        return (
-            self.transport is not None
-            and self.runner is not None
-            and self.transport.ready
-            and self.runner.ready
-        )
-
-    def seen(self) -> Seen:
-        """What was seen of its batches."""
-        seen = self.observer.seen()
-        scorer = self.plan.scorer
-        if not seen.drift or scorer is None:
-            return seen
-        return msgspec.structs.replace(seen, model=scorer.model.digest)
-
-    def cache_share(self) -> float | None:
-        """Share of predictions that the cache answered, None where there is no cache in use."""
-        scorer = self.plan.scorer
-        return None if scorer is None else scorer.cache_share()
-
-    def lag(self) -> dict[int, int]:
-        """Records behind, by partition."""
-        return _by_partition(self.transport.lag if self.transport else {})
-
-    def in_flight(self) -> dict[int, int]:
-        """Batches taken and not yet durable, by partition."""
-        return _by_partition(self.transport.in_flight if self.transport else {})
-
-    def held(self) -> tuple[int, int]:
-        """Bytes on the wire of what was fetched and is not finished, and their bound."""
-        if self.transport is None:
-            return 0, 0
-        return self.transport.held_bytes, self.transport.held_limit_bytes
-
-    def state(self) -> StateFacts | None:
-        """What the stage remembers of its devices, None where it remembers none."""
-        if self.plan.facts is None:
-            return None
-        known, self._facts = self._facts, {}
-        for lane in self.runner.lanes if self.runner else ():
-            if lane.owned is not None:
-                self._facts[lane.partition] = self.plan.facts(lane.owned.state)
-            elif lane.partition in known:  # a batch is in work: as it was before
-                self._facts[lane.partition] = known[lane.partition]
-        return sum(self._facts.values(), StateFacts())
-
-    def partitions(self) -> tuple[PartitionStatus, ...]:
-        """Each partition of our share: position, lag, and what its lane has in hand."""
-        if self.runner is None:
-            return ()
-        return partition_statuses(
-            self.runner.lanes, lag=self.lag(), in_flight=self.in_flight(), now_s=time.monotonic()
-        )
-
-    def served(self) -> tuple[int, int, int]:
-        """Session calls, rows scored by the model, rows answered by the cache."""
-        scorer = self.plan.scorer
-        if scorer is None:
-            return 0, 0, 0
-        return scorer.batcher.time.calls, scorer.batcher.rows, scorer.cached_rows
-
-
-def _by_partition(values: Mapping[tuple[str, int], int]) -> dict[int, int]:
-    """A stage reads one topic: its partition number says enough."""
-    return {partition: value for (_, partition), value in values.items()}
+    final = FinaliseAgent(pipeline, topics)
+    beside = StagePlan(BESIDE[stage], pipeline, topics, topics.partials, final, FINAL_RECORDS)
+    return StagePlan(
+        stage,
+        pipeline,
+        topics,
+        topics.features,
+        agent,
+        SERVE_BLOCKS,
+        scorer,
+        folder=folder,
+        beside=beside,
+    )
 
 
 async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.Event) -> None:
@@ -253,20 +146,20 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     store, _ = connecting.result()
     if snapshots is not None:
         store = SnapshottingStore(store, snapshots, every_s=endpoints.snapshots.every_s)
-    transactions: Transactions | None = None
+    wired: list[tuple[StageTransport, Transactions | None]] = []
     try:
-        transport, transactions = _wire(running, endpoints, options, store, publisher, snapshots)
-        beside = [asyncio.create_task(_stop_when(stop, transport))]
-        beside += [asyncio.create_task(_say_rests(running, publisher, transport))]
-        beside += [asyncio.create_task(_remember_served(running.plan, endpoints))]
+        wired += [
+            _wire(one, endpoints, options, store, publisher, snapshots) for one in running.together
+        ]
+        remembering = asyncio.create_task(_remember_served(running.plan, endpoints))
         try:
-            await transport.run()
+            await _run_together(running, [transport for transport, _ in wired], publisher, stop)
         finally:
-            for task in beside:
-                task.cancel()
+            remembering.cancel()
     finally:
-        if transactions is not None:
-            await transactions.close()
+        for _, transactions in wired:
+            if transactions is not None:
+                await transactions.close()
         await publisher.stop()
         await store.close()
         if running.plan.scorer is not None:
@@ -293,10 +186,10 @@ def _wire(
     )
     transport = StageTransport(
         group=plan.group,
-        topics=[plan.source],
+        topics=[plan.source.name],
         client_options=options,
         embedded=endpoints.embedded,
-        batch_rows=SERVE_BLOCKS if plan.stage == "serve" else delivery.batch_rows,
+        batch_rows=plan.batch_rows,
         fetch_bytes=max(FETCH_BYTES // plan.topics.telemetry.partitions, LEAST_FETCH_BYTES),
         handler=runner,
         read_committed=committed,
@@ -307,7 +200,7 @@ def _wire(
     source = StageSource(options, transport, read_committed=committed)
     ports = StagePorts(
         agent=plan.agent,
-        partitions=plan.topics.telemetry.partitions,
+        partitions=plan.source.partitions,
         ttl_s={name: view.ttl_s for name, view in plan.pipeline.stored_views().items()},
         store=store,
         source=source,
@@ -322,6 +215,45 @@ def _wire(
     )
     running.transport, running.runner = transport, runner
     return transport, transactions
+
+
+async def _run_together(
+    running: RunningStage,
+    transports: Sequence[StageTransport],
+    publisher: KafkaPublisher,
+    stop: asyncio.Event,
+) -> None:
+    """Run a stage and what is beside it until `stop` is set or one of them fails."""
+    first, *others = transports
+    over = asyncio.Event()
+    tasks = [asyncio.create_task(_say_rests(running, publisher, first))]
+    tasks += [asyncio.create_task(_stop_when(stop, transport)) for transport in transports]
+    beside = [asyncio.create_task(_run_beside(running, first, other, over)) for other in others]
+    try:
+        await first.run()
+    finally:
+        over.set()
+        await asyncio.gather(*beside)
+        for task in tasks:
+            task.cancel()
+
+
+async def _run_beside(
+    running: RunningStage, first: StageTransport, other: StageTransport, over: asyncio.Event
+) -> None:
+    """Run what is beside a stage once that is ready, so that it starts none the later.
+
+    A task boundary: what ends it ends the stage.
+    """
+    while not running.ready and not over.is_set():  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(READY_LOOK_S)
+    stopping = asyncio.create_task(_stop_when(over, other))
+    try:
+        await other.run()
+    except HeadraceError as error:
+        first.fail(error)
+    finally:
+        stopping.cancel()
 
 
 async def _stop_when(stop: asyncio.Event, transport: StageTransport) -> None:

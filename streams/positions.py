@@ -15,6 +15,7 @@ from headrace.schemas.settings import StoreSettings
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.bus.groups import first_positions
 from headrace.streams.bus.reads import Start, last_record, log_range, log_ranges
+from headrace.streams.jobs import groups_of
 
 log = logging.getLogger("headrace.delivery")
 
@@ -53,6 +54,7 @@ async def settle_positions(
         "intake": (topics.telemetry, topics.enriched, first),
         "enrich": (topics.enriched, topics.features, "earliest" if topics.keyed else first),
         "serve": (topics.features, topics.predictions, "earliest"),
+        "summarize": (topics.partials, topics.summaries, "earliest"),
     }
 
     async def settle(stage: str) -> None:
@@ -61,8 +63,10 @@ async def settle_positions(
         async def known(new: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
             found = await _checkpoints(pipeline.name, stage, store, options, new)
             if start is None:
+                begins = await log_ranges(options, source.name)
                 ends = await log_ranges(options, output.name)
-                _refuse_amnesia(stage, [tp for tp in new if tp not in found], ends)
+                lost = [tp for tp in new if tp not in found and begins[tp[1]][1] > 0]
+                _refuse_amnesia(stage, lost, ends)
             return found
 
         await first_positions(
@@ -73,7 +77,7 @@ async def settle_positions(
             known=None if store is None else known,
         )
 
-    await asyncio.gather(*map(settle, stages))
+    await asyncio.gather(*map(settle, groups_of(stages)))
 
 
 async def _checkpoints(

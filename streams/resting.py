@@ -21,13 +21,16 @@ from headrace.streams.jobs import PartitionStatus
 log = logging.getLogger("headrace.resting")
 
 LOOK_S = 1.0
+UNUSED_S = 5.0
+"""A partition that never had an event is said to rest after this long: nothing of it is open, and
+what comes first into it is awaited no longer. An event that comes later amends."""
 
 
 class Resting:
     """When it is time to say of each partition that it rests: twice in each rest, no more.
 
     First when the windows of all devices whose clocks are right can close; then, later by what a
-    clock may be ahead, when those of the others can.
+    clock may be ahead, when those of the others can. Of one that was never used, once.
 
     Args:
         pipeline: Its windows, lateness and limits.
@@ -56,17 +59,25 @@ class Resting:
             position, began_s, said = since.get(part.partition, (part.position, now_s, 0))
             if position != part.position:
                 position, began_s, said = part.position, now_s, 0
-            if said < len(self._moments_s) and now_s - began_s >= self._moments_s[said]:
+            moments_s = self._moments_s if part.position else (UNUSED_S,)
+            if said < len(moments_s) and now_s - began_s >= moments_s[said]:
                 said += 1
                 found.append(part.partition)
             self._since[part.partition] = position, began_s, said
         return found
 
+    def unsaid(self, partitions: Iterable[int]) -> None:
+        """Saying so failed: it is due again."""
+        for partition in partitions:
+            if partition in self._since:
+                position, began_s, said = self._since[partition]
+                self._since[partition] = position, began_s, max(0, said - 1)
+
 
 def _rests(part: PartitionStatus) -> bool:
-    """It is ours, was used, and everything in it is done."""
+    """It is ours, and everything in it is done."""
     done = part.lag == 0 and part.in_flight == 0 and part.step is None
-    return done and part.taken_over and part.position > 0
+    return done and part.taken_over
 
 
 async def say_rests(
@@ -86,8 +97,7 @@ async def say_rests(
     Raises:
         FatalError: from the publisher.
 
-    Delivery: at most once: one that the bus did not take is not said again in this rest. A window
-        then closes with the next event.
+    Delivery: at least once, as long as the partition rests and is ours: every summary waits for it.
     """
     while True:
         await asyncio.sleep(LOOK_S)
@@ -97,3 +107,4 @@ async def say_rests(
                 await publisher.publish([block(partition) for partition in due])
             except RetryableError as error:
                 log.warning("saying that %d partitions rest failed: %s", len(due), error)
+                resting.unsaid(due)

@@ -22,7 +22,8 @@ from headrace.schemas.errors import FatalError, HeadraceError
 from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.jobs import ALL_STAGES, Endpoints, Status
 from headrace.streams.logs import log_to_stderr
-from headrace.streams.pipeline import RunningStage, StagePlan, plan_stage, run_stage
+from headrace.streams.pipeline import plan_stage, run_stage
+from headrace.streams.running_stage import RunningStage, StagePlan
 from headrace.streams.supervisor import EXIT_FATAL
 from headrace.streams.transport.stage import load_faust
 
@@ -116,10 +117,19 @@ def _put_aside() -> None:
 
 def _write(running: RunningStage, *, seen: bool) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
+    status = _status(running, usage, seen=seen)
+    if running.beside is not None:
+        beside = _status(running.beside, usage, seen=False)
+        status = msgspec.structs.replace(status, beside=beside)
+    _tell(status)
+
+
+def _status(running: RunningStage, usage: resource.struct_rusage, *, seen: bool) -> Status:
+    """One stage now; time and memory are the process's."""
     counters = running.counters
     calls, rows, cached = running.served()
     held, held_limit = running.held()
-    status = Status(
+    return Status(
         stage=running.plan.stage,
         ready=running.ready,
         events=dict(counters.events),
@@ -141,11 +151,10 @@ def _write(running: RunningStage, *, seen: bool) -> None:
         calls=calls,
         rows=rows,
         cached=cached,
-        topic=running.plan.source,
+        topic=running.plan.source.name,
         partitions=running.partitions(),
         seen=running.seen() if seen else None,
     )
-    _tell(status)
 
 
 def _tell(status: Status) -> None:

@@ -112,7 +112,7 @@ class Side:
         """The topics it writes."""
         if self.script:
             return [f"{run}.predictions"]
-        stages = ("features", "predictions", "late", "deadletter", "summaries")
+        stages = ("features", "predictions", "late", "deadletter", "partials", "summaries")
         return [f"headrace.{run}.{stage}.v1" for stage in stages]
 
     @property

@@ -1,4 +1,4 @@
-"""The serve stage: feature blocks to predictions, and to summaries of them."""
+"""The serve stage: feature blocks to predictions, and to parts of summaries of them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
 from headrace.streams.agents.serve_state import Mark, ServeDelta, ServeState, SourceKey
-from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer
+from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer, layout_of
 from headrace.streams.agents.windows import Windows, WindowsDelta
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.traceparent import TRACEPARENT
 from headrace.streams.observe.traces import going_on
 
-_FORMAT = 3
+_FORMAT = 4
 """Version of the state's fields."""
 
 _UNSERVED = Mark(-1, -1)
@@ -46,8 +46,7 @@ class ServeAgent:
     was served before is dropped, so blocks that ENRICH cut anew after a restart may overlap; a
     telemetry topic that was made anew begins again at 0 and is known by its broker times. A row
     that the model refuses goes to the dead letter as `model.failed`, as a block of that one row;
-    its neighbours are served. ``in = out + dead + repeated`` for every batch, counted in rows; of
-    ``out``, ``unsummarized`` came after their window was released.
+    its neighbours are served. ``in = out + dead + repeated`` for every batch, counted in rows.
 
     Args:
         pipeline: Pipeline file.
@@ -113,8 +112,6 @@ class ServeAgent:
         traces = going_on(self.stage, timed)
         outputs = [*self._predictions(rows, found, traces), *self._refused(rows, found), *summaries]
         counts["out"], counts["dead"] = len(found.served), len(found.failed)
-        if windows.missed:
-            counts["unsummarized"] = windows.missed
         delta = ServeDelta(ours, served, windows)
         return Effects(outputs, [], delta, counts, timed if len(timed) else None)
 
@@ -345,11 +342,7 @@ def _part(scores: Scores, start: int, stop: int) -> Scores:
 
 def _layout(pipeline: Pipeline) -> str:
     """Digest of what the state's content hangs on; another one begins with an empty state."""
-    summary = pipeline.summary
-    kept = [_FORMAT, summary.window_s, summary.group_by, summary.metrics]
-    if summary.quantiles:
-        kept.append("quantiles")
-    facts = orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+    facts = orjson.dumps([_FORMAT, layout_of(pipeline)])
     return hashlib.blake2b(facts, digest_size=8).hexdigest()
 
 

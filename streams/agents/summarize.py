@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import heapq
-import logging
-from collections import Counter
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
+from operator import itemgetter
 
-import msgspec
 import numpy as np
+import orjson
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from headrace.enrichers.late import BEGINNING, watermarks
 from headrace.schemas.batch import F64, I64
 from headrace.schemas.block import Labels
+from headrace.schemas.partial import Part, Passed, Seen, encode_partial
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Output
-from headrace.schemas.summary import Moments, SummaryRecord, TopDevice
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.moments import Running
 from headrace.streams.agents.windows import Cell, CellKey, Reach, Windows, WindowsDelta
-from headrace.streams.upstream.distinct import distinct_of, read_distinct
-from headrace.streams.upstream.frequent import frequent_of, read_frequent
-from headrace.streams.upstream.quantiles import Bins, read_quantiles
-
-log = logging.getLogger("headrace.summarize")
+from headrace.streams.upstream.quantiles import Bins
 
 ALL = "all"
+NO_TIMES = np.empty(0, np.int64)
+PIECE_BYTES = 256 << 10
+"""A part is cut into pieces of about this many bytes of devices, so that it fits any broker."""
 _LABEL = 64
 _GROUP = 260
-NO_TIMES = np.empty(0, np.int64)
+_BESIDE_NAME = 20  # bytes of a device in a part, beside its name
 
 
 @dataclass(slots=True)
@@ -73,14 +72,14 @@ class Rest:
 
 
 class Summarizer:
-    """Folds predictions into tumbling event-time windows and groups, and releases what is over.
+    """Folds predictions into tumbling event-time windows and groups, and hands on what is over.
 
-    A window is released once the partition's watermark has reached its end and the allowed
-    lateness. The watermark is that of ENRICH; and where a record says that the partition has
-    rested for `summary.idle_s`, by the broker's times, event time is taken to have gone on since
-    the last row as the broker's clock did. A row that comes after its window was released, judged
-    by the records before it alone, is in no summary. What is released depends on the log and not
-    on how it was cut, nor on when it is read.
+    A window is over once the partition's watermark has reached its end and the allowed lateness.
+    The watermark is that of ENRICH; and where a record says that the partition has rested for
+    `summary.idle_s`, by the broker's times, event time is taken to have gone on since the last row
+    as the broker's clock did. A row that comes after its window was over, judged by the records
+    before it alone, is handed on with the next window that is. What is handed on depends on the
+    log and not on how it was cut, nor on when it is read.
 
     Args:
         pipeline: Pipeline file.
@@ -88,18 +87,13 @@ class Summarizer:
     """
 
     def __init__(self, pipeline: Pipeline, topics: PipelineTopics) -> None:
-        self._summary = pipeline.summary
-        self._name, self._digest = pipeline.name, pipeline.digest
-        self._topic = topics.summaries.name
-        self._window_ms = max(1, round(pipeline.summary.window_s * 1000))
+        self._topic = topics.partials.name
+        self._layout = layout_of(pipeline)
+        self._quantiles = pipeline.summary.quantiles
+        self._window_ms = pipeline.summary.window_ms
         self._lateness_ms = round(pipeline.input.allowed_lateness_s * 1000)
         self._follows = pipeline.input.follows_broker
         self._idle_ms = round(pipeline.summary.idle_s * 1000)
-        named = not pipeline.input.entity_personal
-        self._top = pipeline.summary.top if named else 0
-        # From a hash one can tell whether a known name is among few: as personal as the names.
-        self._distinct = pipeline.summary.distinct and named
-        self._frequent = pipeline.summary.frequent if named else 0
         self._listed = {
             name: {*spec.values, spec.default} for name, spec in pipeline.input.attributes.items()
         }
@@ -138,7 +132,7 @@ class Summarizer:
         partition: int,
         rests: Sequence[Rest] = (),
     ) -> tuple[WindowsDelta, list[Output]]:
-        """What `rows` and `rests` change in the open windows, and the summaries they release.
+        """What `rows` and `rests` change in the open windows, and the parts that are over.
 
         Args:
             windows: State before the rows; not changed.
@@ -147,53 +141,46 @@ class Summarizer:
             rests: Where among the rows the partition was said to rest, in log order.
         """
         times, logged = (rows.event_times_ms, rows.log_times_ms) if rows else (NO_TIMES, NO_TIMES)
-        reached, reach = self._reached(windows.reach, times, logged, rests)
+        reached, reach, said = self._reached(windows.reach, times, logged, rests)
         delta = WindowsDelta(windows, reach)
         if rows is not None and len(times):
             starts = times - times % self._window_ms
-            in_time = starts + self._window_ms + self._lateness_ms > reached[:-1]
-            self._fold(delta, rows, starts, in_time)
-        return delta, self._released(delta, partition)
+            self._fold(delta, rows, starts, np.maximum(starts, self._next(reached[:-1])))
+        return delta, self._handed_on(delta, partition, said)
+
+    def _next(self, watermark: I64) -> I64:
+        """Start of the first window that is not over at this watermark."""
+        return (watermark - self._lateness_ms) // self._window_ms * self._window_ms
 
     def _reached(
         self, before: Reach, times: I64, logged: I64, rests: Sequence[Rest]
-    ) -> tuple[I64, Reach]:
-        """The watermark before each row and after the last, and how far it is then."""
+    ) -> tuple[I64, Reach, bool]:
+        """The watermark before each row and after the last, how far it is then, rest or no rest.
+
+        A rest before any row moves no watermark: nothing is known of event time yet.
+        """
         reached = watermarks(times, logged if self._follows else times, before.watermark)
-        rest, heard, at = before.rest, before.heard, 0
+        rest, heard, at, resting, told = before.rest, before.heard, 0, before.resting, False
         for said in (*rests, None):
             place = len(times) if said is None else said.place
             if place > at:
                 rest, heard, at = int(reached[place]), int(logged[place - 1]), place
-            if said is not None and heard != BEGINNING and said.log_ms - heard >= self._idle_ms:
-                reached[place:] = np.maximum(reached[place:], rest + said.log_ms - heard)
-        return reached, Reach(int(reached[-1]), rest, heard)
+                resting = False
+            if said is not None and (heard == BEGINNING or said.log_ms - heard >= self._idle_ms):
+                resting = told = True
+                if heard != BEGINNING:
+                    reached[place:] = np.maximum(reached[place:], rest + said.log_ms - heard)
+        return reached, Reach(int(reached[-1]), rest, heard, resting), told
 
-    def _fold(
-        self, delta: WindowsDelta, rows: ScoredRows, starts: I64, in_time: NDArray[np.bool_]
-    ) -> None:
-        keep: slice | NDArray[np.bool_] = slice(None)
-        if not in_time.all():
-            delta.missed = len(in_time) - int(in_time.sum())
-            log.warning("%d predictions are in no summary: their window was released", delta.missed)
-            keep = in_time
-            if delta.missed == len(in_time):
-                return
-        groups, entities = rows.groups.codes[keep], rows.entities.codes[keep]
-        score, high = rows.score[keep].astype(np.float64), rows.high[keep]
-        first = int(starts[keep].min())
-        width = len(rows.groups.names)
-        used, place = _ranks((starts[keep] - first) // self._window_ms * width + groups)
-        keys: list[CellKey] = [
-            (first + code // width * self._window_ms, rows.groups.names[code % width])
-            for code in used.tolist()
-        ]
+    def _fold(self, delta: WindowsDelta, rows: ScoredRows, starts: I64, closes: I64) -> None:
+        score = rows.score.astype(np.float64)
+        keys, place = self._cells(starts, closes, rows.groups)
         known = [delta.windows.cells.get(key) for key in keys]
-        quantities = [score, *rows.metrics[keep].T[: len(self.metrics)]]
+        quantities = [score, *rows.metrics.T[: len(self.metrics)]]
         running = _folded(known, place, quantities)
         bins = self._binned(known, place, quantities)
         counts = np.bincount(place, minlength=len(keys)).tolist()
-        anomalies = np.bincount(place[high], minlength=len(keys)).tolist()
+        anomalies = np.bincount(place[rows.high], minlength=len(keys)).tolist()
         for c, (key, cell) in enumerate(zip(keys, known, strict=True)):
             old = cell or Cell(0, 0, {}, Running.empty(0))
             models = old.models | {rows.model: old.models.get(rows.model, 0) + counts[c]}
@@ -204,13 +191,28 @@ class Summarizer:
                 running[c],
                 bins=bins[c],
             )
-        _see(delta, keys, place, entities, rows.entities.names, score, high)
+        _see(delta, keys, place, rows.entities, score, rows.high)
+
+    def _cells(
+        self, starts: I64, closes: I64, groups: Labels
+    ) -> tuple[list[CellKey], NDArray[np.intp]]:
+        """The rows' cells, and which of them each row is in."""
+        first, width = int(starts.min()), len(groups.names)
+        used, place = _ranks((starts - first) // self._window_ms * width + groups.codes)
+        later = np.zeros(len(used), np.int64)
+        if not np.array_equal(closes, starts):
+            delays, delay = _ranks((closes - starts) // self._window_ms)
+            both, place = _ranks(place * len(delays) + delay)
+            used, later = used[both // len(delays)], delays[both % len(delays)] * self._window_ms
+        at = first + used // width * self._window_ms
+        cells = zip((at + later).tolist(), at.tolist(), (used % width).tolist(), strict=True)
+        return [(closes, start, groups.names[group]) for closes, start, group in cells], place
 
     def _binned(
         self, known: list[Cell | None], place: NDArray[np.intp], quantities: list[F64]
     ) -> list[Bins]:
         """The cells' bins, with each quantity's values folded in, for all of them at once."""
-        if not self._summary.quantiles:
+        if not self._quantiles:
             return [Bins.empty(0)] * len(known)
         empty = Bins.empty(1 + len(self.metrics))
         carried = Bins.stacked([empty if cell is None else cell.bins for cell in known])
@@ -218,84 +220,86 @@ class Summarizer:
         places = place[:, None] * width + np.arange(len(quantities))
         return carried.folded(places.ravel(), np.stack(quantities, axis=1).ravel()).split(width)
 
-    def _released(self, delta: WindowsDelta, partition: int) -> list[Output]:
-        over = delta.reach.watermark - self._lateness_ms - self._window_ms
+    def _handed_on(self, delta: WindowsDelta, partition: int, told: bool) -> list[Output]:
+        """Parts of the cells that are over, window by window, and behind each that we are past it.
+
+        How far we are is also said where it changes without them, and whenever the partition is
+        said to rest: the other half may have begun anew meanwhile.
+        """
+        before, over_ms = self._over(delta.windows.reach), self._over(delta.reach)
+        was_quiet = delta.windows.reach.resting and not delta.windows.cells
         open_keys = {**delta.windows.cells, **delta.cells}
-        delta.closed = sorted(key for key in open_keys if key[0] <= over)
-        if not delta.closed:
+        delta.closed = sorted(key for key in open_keys if key[0] <= over_ms)
+        quiet = delta.reach.resting and len(delta.closed) == len(open_keys)
+        if (over_ms, quiet) == (before, was_quiet) and not told:
             return []
-        records = [self._record(key, delta.whole(key), partition) for key in delta.closed]
-        keys = [f"{r.window_start_ms}/{r.group}".encode() for r in records]
-        return [Output(self._topic, 0, keys, [encode_summary(r) for r in records])]
+        said: list[Part | Passed] = []
+        for closes, keys in groupby(delta.closed, key=itemgetter(0)):
+            said += (part for key in keys for part in self._parts(key, delta.whole(key), partition))
+            said.append(Passed(layout=self._layout, partition=partition, over_ms=closes))
+        last = Passed(layout=self._layout, partition=partition, over_ms=over_ms, quiet=quiet)
+        if said[-1:] != [last]:
+            said.append(last)
+        return [
+            Output(self._topic, 0, [_key(one) for one in said], list(map(encode_partial, said)))
+        ]
 
-    def _record(self, key: CellKey, cell: Cell, partition: int) -> SummaryRecord:
-        start, group = key
-        suppressed = len(cell.devices) < self._summary.min_group
-        score, *metrics = cell.running.moments()
-        record = SummaryRecord(
-            pipeline=self._name,
-            pipeline_digest=self._digest,
-            window_start_ms=start,
-            window_end_ms=start + self._window_ms,
-            group=group,
-            partition=partition,
-            rows=cell.rows,
-            anomalies=0 if suppressed else cell.anomalies,
-            devices=len(cell.devices),
-            suppressed=suppressed,
-            score=Moments(0, 0.0, 0.0, None, None) if suppressed else score,
-            metrics={} if suppressed else dict(zip(self.metrics, metrics, strict=True)),
-            top=() if suppressed else _top(cell, self._top),
-            models={} if suppressed else cell.models,
-        )
-        return record if suppressed else self._sketched(record, cell)
+    def _over(self, reach: Reach) -> int:
+        """Start of the last window that is over."""
+        if reach.watermark == BEGINNING:
+            return BEGINNING
+        behind = reach.watermark - self._lateness_ms
+        return behind // self._window_ms * self._window_ms - self._window_ms
 
-    def _sketched(self, record: SummaryRecord, cell: Cell) -> SummaryRecord:
-        """The record and the sketches that are asked for."""
-        score, *metrics = cell.bins.sketches() if self._summary.quantiles else [None]
-        anomalies: Counter[str] = Counter()
-        for name, (_, rows) in cell.devices.items():
-            anomalies[name[:_LABEL]] += rows
-        return msgspec.structs.replace(
-            record,
-            score_quantiles=score,
-            quantiles=dict(zip(self.metrics, metrics, strict=False)),
-            distinct=distinct_of(cell.devices) if self._distinct else None,
-            frequent=frequent_of(anomalies, counters=self._frequent) if self._frequent else None,
-        )
-
-
-def encode_summary(record: SummaryRecord) -> bytes:
-    """The record as JSON, after every rule of its type was checked against the bytes themselves.
-
-    Raises:
-        ValueError: a field holds what its type does not allow; nothing of it is quoted.
-    """
-    value = msgspec.json.encode(record)
-    try:
-        read = msgspec.json.decode(value, type=SummaryRecord)
-        check_sketches(read)
-        allowed = read == record
-    except (ValueError, msgspec.DecodeError):
-        allowed = False
-    if not allowed:
-        raise ValueError("a summary holds what its type does not allow; it is not sent")
-    return value
+    def _parts(self, key: CellKey, cell: Cell, partition: int) -> Iterator[Part]:
+        closes, start, group = key
+        for piece, devices in enumerate(_pieces(sorted(cell.devices.items()))):
+            part = Part(
+                layout=self._layout,
+                partition=partition,
+                window_start_ms=start,
+                group=group,
+                closes_ms=closes,
+                piece=piece,
+                devices=devices,
+            )
+            if not piece:
+                part = replace(
+                    part,
+                    rows=cell.rows,
+                    anomalies=cell.anomalies,
+                    models=cell.models,
+                    running=cell.running.encode(),
+                    bins=cell.bins.encode() if len(cell.bins.levels) else b"",
+                )
+            yield part
 
 
-def check_sketches(record: SummaryRecord) -> None:
-    """Refuse sketches that are not, to the letter, what the sketches' own code writes.
+def layout_of(pipeline: Pipeline) -> str:
+    """Digest of what the content of a window hangs on; parts of another one do not fit together."""
+    summary = pipeline.summary
+    kept = [summary.window_ms, summary.group_by, summary.metrics, summary.quantiles]
+    return hashlib.blake2b(orjson.dumps(kept), digest_size=8).hexdigest()
 
-    Raises:
-        ValueError: one is not; bytes that no sketch writes would be room for anything.
-    """
-    scores = [] if record.score_quantiles is None else [record.score_quantiles]
-    for sketch in (*scores, *record.quantiles.values()):
-        read_quantiles(sketch)
-    if record.distinct is not None:
-        read_distinct(record.distinct)
-    if record.frequent is not None:
-        read_frequent(record.frequent)
+
+def _key(said: Part | Passed) -> bytes:
+    """Window and group of a part, else the partition."""
+    if isinstance(said, Part):
+        return f"{said.window_start_ms}/{said.group}".encode()
+    return str(said.partition).encode()
+
+
+def _pieces(devices: Sequence[tuple[str, Seen]]) -> Iterator[dict[str, Seen]]:
+    """The devices in pieces of at most about `PIECE_BYTES`, at least one."""
+    piece: dict[str, Seen] = {}
+    size = 0
+    for name, seen in devices:
+        size += len(name) + _BESIDE_NAME
+        if size > PIECE_BYTES and piece:
+            yield piece
+            piece, size = {}, len(name) + _BESIDE_NAME
+        piece[name] = seen
+    yield piece
 
 
 def _ranks(codes: NDArray[np.int64]) -> tuple[I64, NDArray[np.intp]]:
@@ -327,14 +331,13 @@ def _see(
     delta: WindowsDelta,
     keys: list[CellKey],
     place: NDArray[np.intp],
-    entities: NDArray[np.int32],
-    names: list[str],
+    entities: Labels,
     score: F64,
     high: NDArray[np.bool_],
 ) -> None:
     """Devices that are new in their cell, score higher than before, or are anomalous."""
-    width = len(names)
-    used, pair = _ranks(place.astype(np.int64) * width + entities)
+    names, width = entities.names, len(entities.names)
+    used, pair = _ranks(place.astype(np.int64) * width + entities.codes)
     best = np.full(len(used), -np.inf)
     np.maximum.at(best, pair, score + 0.0)
     anomalies = np.bincount(pair[high], minlength=len(used))
@@ -349,9 +352,3 @@ def _see(
         elif more or top > seen[0]:
             found[cell][name] = (max(top, seen[0]), seen[1] + more)
     delta.devices = {key: new for key, new in zip(keys, found, strict=True) if new}
-
-
-def _top(cell: Cell, size: int) -> tuple[TopDevice, ...]:
-    """The devices of the highest scores, of equal ones those with the first names."""
-    best = heapq.nsmallest(size, cell.devices.items(), key=lambda item: (-item[1][0], item[0]))
-    return tuple(TopDevice(name[:_LABEL], score, rows) for name, (score, rows) in best)

@@ -1,4 +1,4 @@
-"""Open windows of one partition: what SUMMARIZE has folded and not yet sent."""
+"""Open windows of one partition: what SUMMARIZE has folded and not yet handed on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from headrace.enrichers.late import BEGINNING
+from headrace.schemas.partial import Seen
 from headrace.schemas.protocols import Fields
 from headrace.streams.agents.moments import Running
 from headrace.streams.upstream.quantiles import Bins
@@ -17,14 +18,15 @@ _WATERMARK = b"watermark"
 _CELL, _BINS, _DEVICE = b"window ", b"bins ", b"device "
 _INT = struct.Struct("<q")
 _COUNTS = struct.Struct("<qq")
-_REACH = struct.Struct("<qqq")
+_REACH = struct.Struct("<qqq?")
 _SEEN = struct.Struct("<dq")
 
-CellKey = tuple[int, str]
-"""Start of the window, milliseconds since 1970, and group."""
+CellKey = tuple[int, int, str]
+"""What closes the cell and its window, by their starts in milliseconds since 1970, and group.
 
-Seen = tuple[float, int]
-"""A device's highest score and its anomalies, in one window and group."""
+A cell is closed with its own window; rows that come after that are kept apart, and closed with the
+next window that is.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,17 @@ class Reach:
         watermark: By every record so far.
         rest: By the last row: from there event time is taken to go on when the stream rests.
         heard: Broker time of that row.
+        resting: It was said since that it rests.
     """
 
     watermark: int = BEGINNING
     rest: int = BEGINNING
     heard: int = BEGINNING
+    resting: bool = False
 
     def encode(self) -> bytes:
-        """24 bytes."""
-        return _REACH.pack(self.watermark, self.rest, self.heard)
+        """25 bytes."""
+        return _REACH.pack(self.watermark, self.rest, self.heard, self.resting)
 
 
 @dataclass(slots=True)
@@ -99,16 +103,16 @@ class Windows:
         if name == _WATERMARK:
             self.reach = Reach(*_REACH.unpack(value))
         elif name.startswith(_CELL):
-            start, group = orjson.loads(name[len(_CELL) :])
-            cell, known = Cell.decode(value), self._begun((start, group))
+            closes, start, group = orjson.loads(name[len(_CELL) :])
+            cell, known = Cell.decode(value), self._begun((closes, start, group))
             cell.devices, cell.bins = known.devices, known.bins
-            self.cells[start, group] = cell
+            self.cells[closes, start, group] = cell
         elif name.startswith(_BINS):
-            start, group = orjson.loads(name[len(_BINS) :])
-            self._begun((start, group)).bins = Bins.decode(value)
+            closes, start, group = orjson.loads(name[len(_BINS) :])
+            self._begun((closes, start, group)).bins = Bins.decode(value)
         elif name.startswith(_DEVICE):
-            start, group, device = orjson.loads(name[len(_DEVICE) :])
-            self._begun((start, group)).devices[device] = _SEEN.unpack(value)
+            closes, start, group, device = orjson.loads(name[len(_DEVICE) :])
+            self._begun((closes, start, group)).devices[device] = _SEEN.unpack(value)
         else:
             return False
         return True
@@ -135,7 +139,6 @@ class WindowsDelta:
         cells: New content of the cells it touched, without devices.
         devices: New content of the devices it changed, by cell.
         closed: Cells it closed.
-        missed: Rows that came after their window was released; they are in no summary.
     """
 
     windows: Windows
@@ -143,7 +146,6 @@ class WindowsDelta:
     cells: dict[CellKey, Cell] = field(default_factory=dict)
     devices: dict[CellKey, dict[str, Seen]] = field(default_factory=dict)
     closed: list[CellKey] = field(default_factory=list)
-    missed: int = 0
 
     def changed(self) -> Fields:
         """Fields to set."""

@@ -79,8 +79,9 @@ def _line(item: Received | SummaryRecord | DeadLetter, raw: bool) -> str:
         ).rstrip()
     if isinstance(item, SummaryRecord):
         return (
-            f"{item.window_start_ms}-{item.window_end_ms}  {item.group}[{item.partition}]  "
+            f"{item.window_start_ms}-{item.window_end_ms}  {item.group}  "
             f"{item.rows} rows  {item.devices} devices  {item.anomalies} anomalies"
+            f"{'  amended' * bool(item.rev)}"
         )
     line = f"{item.at}  {item.code}  {item.source}  {item.stage}  attempt {item.attempt}"
     return f"{line}  {item.value!r}" if raw else f"{line}  {len(item.value)} bytes"

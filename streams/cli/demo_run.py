@@ -270,7 +270,7 @@ class Demo:
         ledger, (events, raw) = self._ledger, self.sent
         shown = ledger.percentiles()
         top = ", ".join(f"{name} {device.score:.2f}" for name, device in ledger.top(3))
-        upstream = ledger.statuses["serve"].upstream_bytes if "serve" in ledger.statuses else 0
+        upstream = ledger.statuses["serve"].sent_upstream_bytes if "serve" in ledger.statuses else 0
         return (
             f"{self.elapsed_s:5.1f} s  in {events}  out {ledger.predictions}  "
             f"flagged {ledger.flagged}  p50 {shown['p50_ms']} ms  p99 {shown['p99_ms']} ms  "

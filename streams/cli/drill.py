@@ -44,7 +44,7 @@ MOST_EVENTS = 400_000
 
 @click.command()
 @click.argument("pipeline", default="hosts")
-@click.option("--kills", type=click.IntRange(0, 1000), default=18, show_default=True,
+@click.option("--kills", type=click.IntRange(0, 1000), default=26, show_default=True,
               help="Workers killed: 18 meet every crash point once.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same faults.")
 @click.option("--seconds", type=click.FloatRange(0, 3000), default=60.0, show_default=True,

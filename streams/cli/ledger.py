@@ -124,7 +124,7 @@ class Ledger:
             "first_prediction_s": None if self.first_s is None else round(self.first_s, 2),
             **self.percentiles(),
             "bytes_raw": bytes_raw,
-            "bytes_upstream": serve.upstream_bytes if serve else 0,
+            "bytes_upstream": serve.sent_upstream_bytes if serve else 0,
             "rss_mb": round(sum(s.rss_mb for s in self.statuses.values()), 1),
             "model": self.model,
             "tiers": dict(self.tiers),

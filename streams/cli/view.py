@@ -64,7 +64,7 @@ class LiveView:
         seconds = max(self._elapsed_s(), 1e-3)
         lag = {name: status.lag for name, status in ledger.statuses.items()}
         shown = ledger.percentiles()
-        upstream = ledger.statuses["serve"].upstream_bytes if "serve" in ledger.statuses else 0
+        upstream = ledger.statuses["serve"].sent_upstream_bytes if "serve" in ledger.statuses else 0
         serve = ledger.statuses.get("serve")
         cache = "off" if serve is None or serve.cache is None else f"{serve.cache:.0%} hits"
         table = Table.grid(padding=(0, 3))

@@ -54,9 +54,9 @@ def summaries(
     follow: bool = True,
     now: Callable[[], float] = wall_clock,
 ) -> TopicReader[SummaryRecord]:
-    """Summaries of a pipeline, one per partition, window and group; repeats are dropped.
+    """Summaries of a pipeline, one per window, group and revision; repeats are dropped.
 
-    A repeat is equal to the letter to one of the last 4096 summaries of its partition.
+    A higher revision replaces those below. A repeat is equal to the letter to one of the last 4096.
     """
     topic = pipeline if isinstance(pipeline, str) else topics_of(pipeline).summaries.name
     return TopicReader(bus, topic, Summaries(), group=group, start=start, follow=follow, now=now)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from headrace.schemas.errors import FatalError, RetryableError
+from headrace.schemas.topics import TopicSpec
 from headrace.streams.drill.kinds import Kind
 from headrace.streams.drill.ledger import Found, understand
 from headrace.streams.drill.load import Fleet, Load
@@ -241,7 +242,7 @@ async def running(
 
 
 async def drained(target: Target, workers: Workers) -> None:
-    """Wait until both stages have done everything that is there.
+    """Wait until every stage has done everything that is there.
 
     Raises:
         FatalError: not within `DRAIN_S`, or a worker ended for good.
@@ -250,15 +251,20 @@ async def drained(target: Target, workers: Workers) -> None:
 
 
 async def _through(ends: dict[int, int], target: Target, workers: Workers) -> None:
-    """Wait until everything below `ends` of telemetry has gone through both stages."""
+    """Wait until everything below `ends` of telemetry has gone through every stage."""
+    topics = target.topics
     await workers.reached("enrich", ends, within_s=DRAIN_S)
+    await workers.reached("serve", await _ends(target, topics.features), within_s=DRAIN_S)
+    await workers.reached("summarize", await _ends(target, topics.partials), within_s=DRAIN_S)
+
+
+async def _ends(target: Target, topic: TopicSpec) -> dict[int, int]:
+    """Where a topic's partitions end, whatever strikes meanwhile."""
     while True:
         try:
-            blocks = await target.ends(target.topics.features.name)
-            break
+            return await target.ends(topic.name)
         except RetryableError as error:  # the next fault has struck
             await asyncio.sleep(error.retry_after_s)
-    await workers.reached("serve", blocks, within_s=DRAIN_S)
 
 
 async def _recover(struck: Struck, scene: Scene) -> None:

@@ -14,6 +14,7 @@ VARIABLE = "HEADRACE_CRASH_AT"
 STEPS = {
     "enrich": ("takeover", "process", "publish", "online rows", "checkpoint"),
     "serve": ("takeover", "process", "publish", "checkpoint"),
+    "summarize": ("takeover", "process", "publish", "checkpoint"),
 }
 """The steps of each stage's lanes; between any two of them a crash leaves other traces."""
 

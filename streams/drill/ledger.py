@@ -116,11 +116,20 @@ def understand(load: Load, dump: Dump) -> Found:
                 continue
             found.late.follow(partition, place[1])
             found.late.add(place, (key, value))
-    for _, value, _ in (record for records in dump.summaries.values() for record in records):
-        record = json.loads(value)
-        window = record["partition"], record["window_start_ms"], record["group"]
-        found.summaries.add(window, {k: v for k, v in record.items() if "pipeline" not in k})
+    _summaries(found, [record for records in dump.summaries.values() for record in records])
     return found
+
+
+def _summaries(found: Found, records: Sequence[Any]) -> None:
+    """Of each window and group the last revision; every revision was released once."""
+    revisions = found.summaries
+    last: dict[tuple[int, str], dict[str, Any]] = {}
+    for _, value, _ in records:
+        record = {k: v for k, v in json.loads(value).items() if "pipeline" not in k}
+        window, rev = (record["window_start_ms"], record["group"]), record.pop("rev", 0)
+        if revisions.add((*window, rev), record):
+            last[window] = record
+    revisions.first = last
 
 
 def _features(found: Found, partition: int, number: int, value: bytes) -> None:

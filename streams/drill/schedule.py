@@ -11,7 +11,7 @@ from typing import Literal
 
 from headrace.streams.drill.crash_points import STEPS, CrashPoint
 from headrace.streams.drill.kinds import KINDS, SESSION_S, TRAITS, Kind
-from headrace.streams.jobs import STAGES
+from headrace.streams.jobs import STAGES, worker_of
 
 When = Literal["surge", "back", "any"]
 TOGETHER = 0.75
@@ -153,7 +153,7 @@ def _kills(rng: random.Random, count: int) -> Iterator[tuple[Kind, tuple[str, ..
     rng.shuffle(places)
     wanted: dict[str, list[str]] = {stage: [] for stage in STAGES}
     for stage, step in itertools.islice(itertools.cycle(places), count // 2):
-        wanted[stage].append(str(CrashPoint(stage, step, rng.randint(1, DEEPEST[step]))))
+        wanted[worker_of(stage)].append(str(CrashPoint(stage, step, rng.randint(1, DEEPEST[step]))))
     pairs = min(map(len, wanted.values()))
     for _ in range(sum(rng.random() < TOGETHER for _ in range(pairs))):
         yield "kill", tuple(points.pop() for points in wanted.values())
@@ -176,7 +176,7 @@ def _fault(
 ) -> Fault:
     victims: tuple[str, ...] = ()
     if points:
-        victims = tuple(point.partition(":")[0] for point in points)
+        victims = tuple(worker_of(point.partition(":")[0]) for point in points)
     elif kind == "rebalance":
         # Of the stage with two workers, so that the other one takes over.
         victims = (rng.choice(_of_stage(workers[-1].partition("-")[0], workers)),)

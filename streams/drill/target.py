@@ -24,7 +24,7 @@ from headrace.streams.drill.ledger import Dump, Records
 from headrace.streams.drill.load import DEVICES, START_MS, Fleet
 from headrace.streams.drill.sender import Sender
 from headrace.streams.drill.services import Services
-from headrace.streams.jobs import STAGES, Endpoints
+from headrace.streams.jobs import STAGES, Endpoints, groups_of
 from headrace.streams.positions import settle_positions
 
 Rows = tuple[bytes, bytes, bytes]
@@ -74,12 +74,13 @@ class Target:
         await ensure_topics(self.options, self.topics.all())
 
     async def forget_group(self, stage: str) -> None:
-        """Delete the consumer group of a stage that does not run, and settle it as `up` would.
+        """Delete the groups of a worker that does not run, and settle them as `up` would.
 
         Raises:
             BusUnavailableError, OwnershipLostError: retryable; other errors are fatal.
         """
-        await remove_group(self.options, f"{self.name}.{stage}")
+        for group in groups_of((stage,)):
+            await remove_group(self.options, f"{self.name}.{group}")
         await self.prepare()
 
     async def begin_anew(self, services: Services, kind: Kind) -> None:

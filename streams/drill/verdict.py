@@ -171,22 +171,22 @@ def _windows(load: Load, found: Found) -> list[str]:
     An event may be both refused and scored, where it was served again after the model was mended:
     which of the two its window has seen is not known.
     """
-    scored: dict[int, list[int]] = {p: [] for p in load.by_partition}
-    unsure: dict[int, list[int]] = {p: [] for p in load.by_partition}
+    scored: list[int] = []
+    unsure: list[int] = []
     for place, row in load.places("valid").items():
         if place not in found.refused.first:
-            scored[place[0]].append(row.at_ms)
+            scored.append(row.at_ms)
         elif place in found.predictions.first:
-            unsure[place[0]].append(row.at_ms)
-    counted: Counter[tuple[int, int, int]] = Counter()
-    for (partition, start, _), record in found.summaries.first.items():
-        counted[partition, start, record["window_end_ms"]] += record["rows"]
+            unsure.append(row.at_ms)
+    counted: Counter[tuple[int, int]] = Counter()
+    for (start, _), record in found.summaries.first.items():
+        counted[start, record["window_end_ms"]] += record["rows"]
     wrong = []
-    for (partition, start, end), count in counted.items():
-        rows = sum(start <= at < end for at in scored[partition])
-        more = sum(start <= at < end for at in unsure[partition])
+    for (start, end), count in counted.items():
+        rows = sum(start <= at < end for at in scored)
+        more = sum(start <= at < end for at in unsure)
         if not rows <= count <= rows + more:
-            wrong.append(f"summaries: window {start} of {partition} has {count} of {rows}")
+            wrong.append(f"summaries: window {start} has {count} of {rows}")
     return wrong[:3]
 
 

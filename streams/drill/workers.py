@@ -129,10 +129,11 @@ class Workers:
         for name, life in list(self._lives.items()):
             life.look()
             stage = name.partition("-")[0]
-            for part in life.status.partitions if life.status else ():
-                place = stage, part.partition
-                if part.position < self._gone.get(place, 1 << 63):
-                    self._gone.pop(place, None)
+            for said in filter(None, (life.status, life.status and life.status.beside)):
+                for part in said.partitions:
+                    place = said.stage, part.partition
+                    if part.position < self._gone.get(place, 1 << 63):
+                        self._gone.pop(place, None)
                     self._positions[place] = max(part.position, self._positions.get(place, 0))
             code = life.process.poll()
             if code in (None, -signal.SIGKILL):  # ours: whoever killed it, starts it again

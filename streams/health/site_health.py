@@ -14,9 +14,9 @@ from headrace.schemas.errors import FatalError
 from headrace.streams.health.announce import Announcer
 from headrace.streams.health.budget import MOST, WITHIN_S, RestartBudget
 from headrace.streams.health.dependencies import Dependencies
-from headrace.streams.health.verdict import Kind, Limits, Verdict
+from headrace.streams.health.verdict import TROUBLE, Kind, Limits, Verdict
 from headrace.streams.health.watchdog import Watchdog
-from headrace.streams.jobs import Endpoints, Status
+from headrace.streams.jobs import BESIDE, Endpoints, Status
 from headrace.streams.supervisor import Supervisor, Worker
 
 log = logging.getLogger("headrace.health")
@@ -34,19 +34,23 @@ class Watched:
     Attributes:
         worker: The worker.
         watchdog: Of this life.
+        beside: Of the stage beside it, in this life.
         announcer: What was said of it.
         budget: How often it may be started again.
         life: Number of this life.
         seen: The last status line looked at.
-        verdict: How it is.
+        beside_verdict: How the stage beside it is.
+        verdict: How it is; where it is well, how that stage is.
     """
 
     worker: Worker
     watchdog: Watchdog
+    beside: Watchdog
     announcer: Announcer
     budget: RestartBudget = field(default_factory=RestartBudget)
     life: int = 0
     seen: Status | None = None
+    beside_verdict: Verdict = STARTING
     verdict: Verdict = STARTING
 
 
@@ -65,7 +69,7 @@ class SiteHealth:
         self._pipeline = pipeline
         self._dependencies = Dependencies()
         self._watched = [
-            Watched(worker, Watchdog(worker.name, limits), Announcer(worker.name))
+            Watched(worker, *_watchdogs(worker, limits), Announcer(worker.name))
             for worker in supervisor.workers
         ]
 
@@ -96,13 +100,18 @@ class SiteHealth:
         worker = watched.worker
         if worker.restarts != watched.life:
             watched.life = worker.restarts
-            watched.watchdog = Watchdog(worker.name, self._limits)
+            watched.watchdog, watched.beside = _watchdogs(worker, self._limits)
         if not worker.running:
-            watched.verdict = STARTING
+            watched.verdict = watched.beside_verdict = STARTING
             return
         new = worker.status if worker.status is not watched.seen else None
         watched.seen = worker.status
-        watched.verdict = watched.watchdog.observe(now_s, new, away=self._dependencies.away)
+        away = self._dependencies.away
+        watched.verdict = watched.watchdog.observe(now_s, new, away=away)
+        if new is not None and new.beside is not None:
+            watched.beside_verdict = watched.beside.observe(now_s, new.beside, away=away)
+        if watched.verdict.kind not in TROUBLE and watched.beside_verdict.kind in TROUBLE:
+            watched.verdict = watched.beside_verdict
         if worker.ending is not None:
             return
         if (line := watched.announcer.line(now_s, watched.verdict)) is not None:
@@ -148,6 +157,12 @@ class SiteHealth:
             "store": self._dependencies.trouble["store"] or "answers",
             "workers": [_facts(watched) for watched in self._watched],
         }
+
+
+def _watchdogs(worker: Worker, limits: Limits) -> tuple[Watchdog, Watchdog]:
+    """Of a worker's own stage, and of the one beside it."""
+    beside = BESIDE.get(worker.stage, "none")
+    return Watchdog(worker.name, limits), Watchdog(f"{worker.name}/{beside}", limits)
 
 
 def _unready(watched: Watched) -> list[str]:

@@ -21,6 +21,17 @@ _MIB = 1 << 20
 
 def stage_samples(pipeline: str, worker: str, status: Status) -> Samples:
     """What one status line says, by metric and labels."""
+    found = _of_stage(pipeline, status)
+    if status.beside is not None:
+        found |= _of_stage(pipeline, status.beside)
+    labels = (pipeline, status.stage, worker)
+    found[("headrace_worker_resident_bytes", labels)] = round(status.rss_mb * _MIB)
+    found[("headrace_worker_cpu_seconds_total", labels)] = status.cpu_s
+    return found
+
+
+def _of_stage(pipeline: str, status: Status) -> Samples:
+    """What is said of a stage, not of its process."""
     stage = (pipeline, status.stage)
     found: Samples = {(name, stage): value for name, value in _totals(status)}
     found |= {("headrace_stream_events_total", (*stage, k)): v for k, v in status.events.items()}
@@ -31,8 +42,6 @@ def stage_samples(pipeline: str, worker: str, status: Status) -> Samples:
         found[("headrace_stream_state_bytes", stage)] = status.state.bytes
         for clock, count in _clocks(status.state).items():
             found[("headrace_stream_devices", (*stage, clock))] = count
-    found[("headrace_worker_resident_bytes", (*stage, worker))] = round(status.rss_mb * _MIB)
-    found[("headrace_worker_cpu_seconds_total", (*stage, worker))] = status.cpu_s
     return found
 
 

@@ -57,6 +57,7 @@ async def check(bus: Bus, pipeline: Pipeline, ledger: LedgerReader, *, patience_
         topics.late.name: [lambda records: fates.originals("late", records)],
         topics.deadletter.name: [lambda records: fates.originals("dead", records)],
         topics.features.name: [fates.derived],
+        topics.partials.name: [fates.derived],
         topics.summaries.name: [fates.derived],
     }
     begin = datetime.fromtimestamp((ledger.header.start_ms - EARLIER_MS) / 1000, UTC).isoformat()

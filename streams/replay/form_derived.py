@@ -168,7 +168,7 @@ def summaries_form() -> Form:
         starts = stamps(np.array([s.window_start_ms for s in found], np.int64))
         ends = stamps(np.array([s.window_end_ms for s in found], np.int64))
         columns = [starts, ends, pa.array([s.group for s in found], text)]
-        columns.append(pa.array([s.partition for s in found], whole))
+        columns.append(pa.array([s.rev for s in found], whole))
         columns += [pa.array([getattr(s, name) for s in found], whole) for name in counts]
         columns.append(pa.array([s.suppressed for s in found], pa.bool_()))
         for name in _MOMENTS:
@@ -185,7 +185,7 @@ def summaries_form() -> Form:
             ("window_start", stamp()),
             ("window_end", stamp()),
             ("group", text),
-            ("source_partition", whole),
+            ("rev", whole),
             *((name, whole) for name in counts),
             ("suppressed", pa.bool_()),
             *((f"score_{name}", whole if name == "count" else number) for name in _MOMENTS),

@@ -1,4 +1,4 @@
-"""Summaries of one window and group, from several partitions or sites, as one."""
+"""Summaries of one window and group, from several sites, as one."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def merge_sites(parts: Sequence[SummaryRecord], *, top: int) -> SummaryRecord:
 
 
 def merge_summaries(parts: Sequence[SummaryRecord], *, top: int) -> SummaryRecord:
-    """One summary of all parts of a site, in whatever order and grouping they are merged.
+    """One summary of parts that share no device, in whatever order and grouping they are merged.
 
-    Counts, extremes and the top devices are exact, as a device is in one partition only; so are
-    the bins of quantiles and the sketch of distinct devices. Means and sums of squares are equal
-    up to rounding; counters of frequent devices within their `error`. A suppressed part adds its
-    rows and devices alone; the whole is suppressed where every part is. `partition` is the lowest
-    of the parts'.
+    Counts, extremes and the top devices are exact; so are the bins of quantiles and the sketch of
+    distinct devices. Means and sums of squares are equal up to rounding; counters of frequent
+    devices within their `error`. A suppressed part adds its rows and devices alone; the whole is
+    suppressed where every part is. Its revision is the sum of theirs: it rises when one does.
 
     Args:
-        parts: At least one, all of one pipeline file, window and group, none twice.
+        parts: At least one, all of one pipeline file, window and group; of each site its highest
+            revision.
         top: How many devices to name; the same at every level of merging.
 
     Raises:
@@ -68,7 +68,6 @@ def merge_summaries(parts: Sequence[SummaryRecord], *, top: int) -> SummaryRecor
         window_start_ms=first.window_start_ms,
         window_end_ms=first.window_end_ms,
         group=first.group,
-        partition=min(part.partition for part in parts),
         rows=sum(part.rows for part in parts),
         anomalies=sum(part.anomalies for part in parts),
         devices=sum(part.devices for part in parts),
@@ -77,6 +76,7 @@ def merge_summaries(parts: Sequence[SummaryRecord], *, top: int) -> SummaryRecor
         metrics=_by_name(merge_moments, [part.metrics for part in parts]),
         top=_top(parts, top),
         models=dict(sum((Counter(part.models) for part in parts), Counter())),
+        rev=sum(part.rev for part in parts),
         score_quantiles=_any(merge_quantiles, (part.score_quantiles for part in parts)),
         quantiles=_by_name(merge_quantiles, [part.quantiles for part in parts]),
         distinct=_any(merge_distinct, (part.distinct for part in parts)),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from headrace.enrichers.late import BEGINNING
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.errors import PoisonRecordsError
+from headrace.schemas.partial import Part, Passed, decode_partial, encode_partial
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import ModelIdentity, Scores
 from headrace.schemas.strict import convert
 from headrace.schemas.topics import topics_of
+from headrace.streams.agents.finalise import FinaliseAgent
 from headrace.streams.agents.serve import ServeAgent
 
 TELEMETRY = "headrace.press.telemetry.v1"
@@ -61,7 +64,9 @@ def pipeline(**parts) -> Pipeline:
 def agent(spec=None, scorer=None) -> ServeAgent:
     """A serve agent whose clock stands still."""
     spec = spec or pipeline()
-    return ServeAgent(spec, topics_of(spec), scorer or SumScorer(), now=lambda: NOW_S)
+    made = ServeAgent(spec, topics_of(spec), scorer or SumScorer(), now=lambda: NOW_S)
+    made.spec = spec
+    return made
 
 
 def block(rows=5, *, offset=0, seed=0, partition=1, topic=TELEMETRY, **columns) -> FeatureBlock:
@@ -102,8 +107,51 @@ def records(*blocks, offset=0, partition=1) -> RecordBatch:
     )
 
 
+class Final:
+    """Partials through a finaliser, each batch folded; what it released.
+
+    Args:
+        spec: Pipeline.
+        quiet: Partitions that never have anything.
+    """
+
+    def __init__(self, spec, *, quiet=()):
+        self.agent = FinaliseAgent(spec, topics_of(spec))
+        self.state = self.agent.new_state("headrace.press.partials.v1", 0)
+        self.store, self.counts, self.outputs = {}, {}, []
+        self.quiet = [
+            encode_partial(
+                Passed(layout=self.agent.layout, partition=p, over_ms=BEGINNING, quiet=True)
+            )
+            for p in quiet
+        ]
+
+    async def batch(self, values, offset=0):
+        """The next values of the partials topic."""
+        values, self.quiet = [*self.quiet, *values], []
+        offsets = np.arange(offset, offset + len(values))
+        read = RecordBatch(
+            "headrace.press.partials.v1", 0, offsets, offsets, [None] * len(values), values
+        )
+        effects = await self.agent.process(self.state, read, rebuilt=False)
+        for name in effects.delta.dropped():
+            del self.store[name]
+        self.store |= dict(effects.delta.changed())
+        effects.delta.fold()
+        for name, count in effects.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+        self.outputs += effects.outputs
+        return effects
+
+    def values(self):
+        return [value for output in self.outputs for value in output.values]
+
+
 class Run:
-    """Batches through one agent, each folded; what was published, by topic."""
+    """Batches through one agent, each folded; what was published, by topic.
+
+    Its partials go through a finaliser for which every other partition is quiet.
+    """
 
     def __init__(self, made=None):
         self.agent = made or agent()
@@ -111,15 +159,17 @@ class Run:
         self.store = {}
         self.published = {}
         self.counts = {}
+        others = set(range(self.agent.spec.topics.partitions)) - {1}
+        self.final = Final(self.agent.spec, quiet=others)
 
     async def batch(self, *blocks, offset=0):
         effects = await self.agent.process(
             self.state, records(*blocks, offset=offset), rebuilt=False
         )
-        self.take(effects)
+        await self.take(effects)
         return effects
 
-    def take(self, effects):
+    async def take(self, effects):
         """Publish and store what they say, then fold."""
         for output in effects.outputs:
             self.published.setdefault(output.topic, []).append(output)
@@ -129,8 +179,18 @@ class Run:
         effects.delta.fold()
         for name, count in effects.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
+        for output in effects.outputs:
+            if output.topic == "headrace.press.partials.v1":
+                await self.final.batch(output.values)
+
+    def parts(self):
+        """The parts of windows that SERVE wrote."""
+        said = map(decode_partial, self.values("partials"))
+        return [record for record in said if isinstance(record, Part)]
 
     def values(self, stage):
+        if stage == "summaries":
+            return self.final.values()
         topic = f"headrace.press.{stage}.v1"
         return [value for output in self.published.get(topic, []) for value in output.values]
 

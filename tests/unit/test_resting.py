@@ -38,12 +38,28 @@ def test_twice_in_each_rest() -> None:
 
 
 def test_what_is_not_at_its_end_does_not_rest() -> None:
-    """Lag, open batches, a step in hand, a takeover, a partition never used: none of them rests."""
+    """Lag, open batches, a step in hand, a takeover: none of them rests."""
     for change in ({"lag": 1}, {"in_flight": 1}, {"step": "publish"}, {"taken_over": False}):
         part = msgspec.structs.replace(AT, **change)
         assert said(*((float(second), part) for second in range(99))) == []
-    assert said(*((float(s), PartitionStatus(partition=0)) for s in range(99))) == []
     assert said((0.0, AT), (30.0, msgspec.structs.replace(AT, lag=1)), (31.0, AT)) == []
+
+
+def test_of_a_partition_that_was_never_used_it_is_said_once() -> None:
+    """After seconds, whatever `idle_s` says: no device of it is known that could be silent."""
+    unused = PartitionStatus(partition=0)
+
+    assert said(*((float(second), unused) for second in range(99))) == [5.0]
+
+
+def test_what_the_bus_did_not_take_is_due_again() -> None:
+    """Every summary waits for what a partition says: it is said until it is heard, twice a rest."""
+    watch = Resting(PIPELINE)
+    looks = [second for second in range(60) if watch.due([AT], float(second))]
+    watch.unsaid([AT.partition])
+
+    assert looks == [31, 51]
+    assert (watch.due([AT], 60.0), watch.due([AT], 61.0)) == ([AT.partition], [])
 
 
 async def test_a_bus_that_is_away_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:

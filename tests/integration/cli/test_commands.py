@@ -177,19 +177,21 @@ async def test_summaries_are_listed_once(site):
     moments = {"count": 2, "mean": 0.5, "m2": 0.0, "min": 0.5, "max": 0.5}
     summary = {
         "pipeline": "press", "pipeline_digest": "0" * 16, "window_start_ms": 0,
-        "window_end_ms": 10_000, "group": "core", "partition": 0, "rows": 2, "anomalies": 1,
+        "window_end_ms": 10_000, "group": "core", "rows": 2, "anomalies": 1,
         "devices": 1, "suppressed": False, "score": moments, "metrics": {}, "top": [],
         "models": {},
     }  # fmt: skip
     other = {**summary, "group": "disk"}
-    values = [json.dumps(row).encode() for row in (summary, other, summary)]
+    rows = (summary, other, summary, {**other, "rev": 1})
+    values = [json.dumps(row).encode() for row in rows]
     await site.put(site.topics.summaries.name, values)
 
     done = site.run("consume", str(site.file), "--summaries", "--from", "earliest", "--no-follow")
 
     assert done.stdout.splitlines() == [
-        "0-10000  core[0]  2 rows  1 devices  1 anomalies",
-        "0-10000  disk[0]  2 rows  1 devices  1 anomalies",
+        "0-10000  core  2 rows  1 devices  1 anomalies",
+        "0-10000  disk  2 rows  1 devices  1 anomalies",
+        "0-10000  disk  2 rows  1 devices  1 anomalies  amended",
     ]
 
 

@@ -30,7 +30,7 @@ def cut(rows, cuts):
 def outcome(run):
     dead = [v for t, os in run.published.items() if "deadletter" in t for o in os for v in o.values]
     assert run.store == dict(run.state.dump())
-    return run.values("predictions"), run.values("summaries"), dead, run.store
+    return run.values("predictions"), run.parts(), run.values("summaries"), dead, run.store
 
 
 def begun():
@@ -52,7 +52,7 @@ cuts = st.lists(st.integers(0, 10_000), max_size=12)
 @given(seed=st.integers(0, 500), of_blocks=cuts, of_batches=cuts)
 @settings(max_examples=60, deadline=None)
 def test_any_cut_gives_the_same_bytes(seed, of_blocks, of_batches):
-    """Predictions, summaries, dead letters and checkpoint are equal to the letter."""
+    """Predictions, parts, summaries, dead letters and checkpoint are equal to the letter."""
     log = whole(seed)
     one = asyncio.run(in_batches([log], []))
     blocks = [log.slice(a, b) for a, b in cut(ROWS, of_blocks)]
@@ -126,11 +126,11 @@ def test_rests_close_the_same_windows_however_the_log_is_read(seed, rests, of_ba
         run = Run(agent(pipeline(summary={"idle_s": 20.0})))
         for at, (start, stop) in enumerate(parts):
             part = read.slice(start, stop)
-            run.take(await run.agent.process(run.state, part, rebuilt=False))
+            await run.take(await run.agent.process(run.state, part, rebuilt=False))
             if at in restarts:
                 run.state.load(list(run.store.items()))
-        predictions, summaries, dead, store = outcome(run)
-        return predictions, sorted(summaries), dead, store
+        predictions, parts, _, dead, store = outcome(run)
+        return predictions, sorted(parts, key=repr), dead, store
 
     one = asyncio.run(through([(0, len(read))]))
     assert asyncio.run(through(cut(len(read), of_batches), restarts)) == one

@@ -1,4 +1,4 @@
-"""Parts of a window from several partitions merge to what one partition would have said."""
+"""Summaries of a window from several sites merge to what one site would have said."""
 
 import asyncio
 import itertools
@@ -94,7 +94,7 @@ def parts_of(seed, partitions, min_group):
     made.metrics = made.features
     end = block(1, offset=n, event_times_ms=np.array([40_000]))
 
-    async def summary(keep, partition):
+    async def summary(keep):
         run = Run(agent(pipeline(summary={"min_group": min_group, "top": TOP} | SKETCHES)))
         rows = np.flatnonzero(keep)
         for row in rows.tolist():
@@ -103,12 +103,11 @@ def parts_of(seed, partitions, min_group):
         if not len(rows):
             return None
         (value,) = run.values("summaries")
-        found = msgspec.json.decode(value, type=SummaryRecord)
-        return msgspec.structs.replace(found, partition=partition)
+        return msgspec.json.decode(value, type=SummaryRecord)
 
     async def everything():
-        whole = await summary(np.ones(n, bool), 0)
-        parts = [await summary(devices % partitions == p, p) for p in range(partitions)]
+        whole = await summary(np.ones(n, bool))
+        parts = [await summary(devices % partitions == p) for p in range(partitions)]
         return whole, [part for part in parts if part is not None]
 
     return asyncio.run(everything())
@@ -121,7 +120,7 @@ def test_parts_merge_to_the_whole(seed, partitions):
     whole, parts = parts_of(seed, partitions, 1)
     merged = merge_summaries(parts, top=TOP)
 
-    assert same(merged, msgspec.structs.replace(whole, partition=merged.partition))
+    assert same(merged, whole)
     assert merged.score_quantiles is not None
     assert set(merged.quantiles) == {"load", "heat"}
     assert merged.distinct is not None

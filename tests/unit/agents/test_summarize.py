@@ -21,10 +21,11 @@ from headrace.schemas.summary import (
     TopDevice,
 )
 from headrace.schemas.topics import topics_of
-from headrace.streams.agents.summarize import Summarizer, encode_summary
+from headrace.streams.agents.summarize import Summarizer
 from headrace.streams.upstream.distinct import distinct_of, estimate
 from headrace.streams.upstream.frequent import frequent_of
 from headrace.streams.upstream.quantiles import Bins, quantile, relative_error
+from headrace.streams.upstream.release import encode_summary
 
 
 def events(times, *, offset=0, devices=None, kinds=None, load=None, partition=1):
@@ -56,15 +57,14 @@ async def test_a_window_is_released_when_the_watermark_passes_its_end_and_the_la
     run = Run()
     await run.batch(events([1000, 14_999]))
     assert summaries(run) == []
-    effects = await run.batch(events([15_000], offset=2))
+    await run.batch(events([15_000], offset=2))
 
     (found,) = summaries(run)
-    (output,) = [
-        o for o in effects.outputs if o.topic == topics_of(serve_world.pipeline()).summaries.name
-    ]
+    (output,) = run.final.outputs
+    assert output.topic == topics_of(serve_world.pipeline()).summaries.name
     assert (found.window_start_ms, found.window_end_ms, found.rows) == (0, 10_000, 1)
     assert (output.partition, output.keys) == (0, [b"0/core"])
-    assert (found.pipeline, found.partition, found.group) == ("press", 1, "core")
+    assert (found.pipeline, found.rev, found.group) == ("press", 0, "core")
     assert not any(b"[0," in name for name in run.store)
 
 
@@ -145,6 +145,7 @@ async def test_without_asking_there_is_no_sketch():
 
     assert not any(name in value for name in (b"quantiles", b"distinct", b"frequent"))
     assert not any(name.startswith(b"bins") for name in run.store)
+    assert not any(part.bins for part in run.parts())
 
 
 async def test_sketches_of_small_groups_and_of_personal_entities_stay():
@@ -187,14 +188,32 @@ async def test_without_grouping_there_is_one_group():
     assert [(s.group, s.rows) for s in summaries(run)] == [("all", 2)]
 
 
-async def test_a_row_after_its_window_was_released_is_served_and_in_no_summary(caplog):
-    """A window is released once: what comes after it is told, not sent as a second record."""
+async def test_a_row_after_its_window_was_released_amends_it():
+    """A window's first answer is released once; what comes after it is in the next revision."""
     run = Run()
     await run.batch(events([1000, 20_000]))
     await run.batch(events([1500, 40_000], offset=2))
 
-    assert [(s.window_start_ms, s.rows) for s in summaries(run)] == [(0, 1), (20_000, 1)]
-    assert (len(run.predictions()), run.counts["unsummarized"]) == (4, 1)
+    assert [(s.window_start_ms, s.rev, s.rows) for s in summaries(run)] == [
+        (0, 0, 1),
+        (0, 1, 2),
+        (20_000, 0, 1),
+    ]
+    assert (len(run.predictions()), run.final.counts["out"]) == (4, 3)
+
+
+async def test_a_row_that_comes_too_late_is_served_and_in_no_summary(caplog):
+    """Windows are forgotten once they cannot be amended any more; it is told, not sent."""
+    run = Run(agent(serve_world.pipeline(summary={"amend_s": 30.0})))
+    await run.batch(events([1000, 20_000, 60_000]))
+    await run.batch(events([1500, 80_000], offset=3))
+
+    assert [(s.window_start_ms, s.rev, s.rows) for s in summaries(run)] == [
+        (0, 0, 1),
+        (20_000, 0, 1),
+        (60_000, 0, 1),
+    ]
+    assert (len(run.predictions()), run.final.counts["unsummarized"]) == (5, 1)
     assert "1 predictions are in no summary" in caplog.text
 
 
@@ -277,7 +296,6 @@ GOOD = SummaryRecord(
     window_start_ms=0,
     window_end_ms=10_000,
     group="core",
-    partition=1,
     rows=3,
     anomalies=1,
     devices=2,
@@ -375,7 +393,7 @@ async def rest(run, *, offset, log_ms, rows=0):
     records = serve_world.records(made, offset=offset)
     records.log_times_ms = np.array([log_ms])
     effects = await run.agent.process(run.state, records, rebuilt=False)
-    run.take(effects)
+    await run.take(effects)
 
 
 IDLE = {"summary": {"idle_s": 20.0}}

@@ -62,7 +62,7 @@ def made(name: str) -> Dump:
             headers = [("code", row.code.encode()), ("source", source), ("stage", b"enrich")]
             dump.deadletter[partition].append((row.device.encode(), row.value, headers))
         dump.late[partition] = [(row.device.encode(), row.value, ()) for _, row in kept["late"]]
-        dump.summaries[0] += windows(name, partition, [row for _, row in valid])
+    dump.summaries[0] = windows(name, list(LOAD.places("valid").values()))
     return dump
 
 
@@ -99,11 +99,11 @@ def prediction(ident: str, partition: int, offset: int, row: Row, **changes: Any
     return json.dumps(facts | changes).encode()
 
 
-def windows(name: str, partition: int, rows: list[Row]) -> list[Any]:
+def windows(name: str, rows: list[Row]) -> list[Any]:
     starts = sorted({row.at_ms // 500 * 500 for row in rows})
     return [
         (None, json.dumps({
-            "pipeline": name, "partition": partition, "group": "all",
+            "pipeline": name, "group": "all",
             "window_start_ms": start, "window_end_ms": start + 500,
             "rows": sum(start <= row.at_ms < start + 500 for row in rows), "sum": start / 7,
         }).encode(), ())
@@ -176,6 +176,12 @@ def release_a_window_twice_and_differently(dump: Dump) -> None:
     dump.summaries[0].append((key, again, headers))
 
 
+def amend_a_window_wrongly(dump: Dump) -> None:
+    key, value, headers = dump.summaries[0][0]
+    more = json.loads(value) | {"rev": 1, "rows": 10**6}
+    dump.summaries[0].append((key, json.dumps(more).encode(), headers))
+
+
 def change_a_score(dump: Dump) -> None:
     key, value, headers = dump.predictions[0][9]
     changed = json.dumps(json.loads(value) | {"score": 0.123}).encode()
@@ -234,6 +240,7 @@ DAMAGE: dict[Callable[[Dump], None], str] = {
     lose_a_window: "summaries: 1 lost",
     change_a_window: "summaries: 1 differ from",
     release_a_window_twice_and_differently: "summaries: 1 repeats differ",
+    amend_a_window_wrongly: "summaries: window",
     change_a_score: "predictions: 1 differ from",
     repeat_with_another_score: "predictions: 1 repeats differ",
     change_an_id: "another id",

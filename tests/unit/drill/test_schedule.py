@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from headrace.streams.drill.crash_points import STEPS
 from headrace.streams.drill.kinds import KINDS, TRAITS
 from headrace.streams.drill.schedule import make_plan
+from headrace.streams.jobs import worker_of
 
 kinds = st.lists(st.sampled_from(KINDS), min_size=1, unique=True)
 seeds = st.integers(0, 2**32)
@@ -38,8 +39,8 @@ def test_as_many_as_asked_for(seed, kinds, kills, others) -> None:
 
 @given(seeds, kinds)
 def test_every_crash_point_is_met(seed, kinds) -> None:
-    """Eighteen kills meet each step of each stage once."""
-    plan = make_plan(seed, ["kill", *kinds], kills=18)
+    """Twenty-six kills meet each step of each stage once."""
+    plan = make_plan(seed, ["kill", *kinds], kills=26)
     points = [point.rpartition(":")[0] for fault in plan.faults for point in fault.points]
 
     assert sorted(points) == sorted(f"{s}:{step}" for s, steps in STEPS.items() for step in steps)
@@ -66,8 +67,8 @@ def test_seeds_differ() -> None:
 
 def test_most_kills_strike_both_stages() -> None:
     """One life of either stage ends at a crash point at the same time as one of the other."""
-    faults = [fault for seed in range(20) for fault in make_plan(seed, ["kill"], kills=18).faults]
-    stages = [[point.partition(":")[0] for point in fault.points] for fault in faults]
+    faults = [fault for seed in range(20) for fault in make_plan(seed, ["kill"], kills=26).faults]
+    stages = [[worker_of(point.partition(":")[0]) for point in f.points] for f in faults]
 
     assert all(list(fault.victims) == at for fault, at in zip(faults, stages, strict=True))
     assert stages.count(["enrich", "serve"]) > stages.count(["enrich"]) > 0
