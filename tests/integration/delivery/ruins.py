@@ -30,7 +30,8 @@ from headrace.streams.bus.reads import log_ranges, read_range
 from headrace.streams.bus.removal import remove_group, remove_topics
 from headrace.streams.client.kafka_bus import KafkaBus
 from headrace.streams.jobs import Endpoints
-from headrace.streams.pipeline import RunningStage, plan_stage, run_stage
+from headrace.streams.pipeline import plan_stage, run_stage
+from headrace.streams.running_stage import RunningStage
 from headrace.streams.positions import settle_positions
 
 DEADLINE_S = 60.0
