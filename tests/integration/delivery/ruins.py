@@ -31,8 +31,8 @@ from headrace.streams.bus.removal import remove_group, remove_topics
 from headrace.streams.client.kafka_bus import KafkaBus
 from headrace.streams.jobs import Endpoints
 from headrace.streams.pipeline import plan_stage, run_stage
-from headrace.streams.running_stage import RunningStage
 from headrace.streams.positions import settle_positions
+from headrace.streams.running_stage import RunningStage
 
 DEADLINE_S = 60.0
 START_MS = 1_795_255_200_000
