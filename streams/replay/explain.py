@@ -148,7 +148,7 @@ async def explain(prediction: str, past: Past) -> Explained:
     labels = await _features(found, source, past, since_ms)
     await _made_by(found, source, past)
     if found.prediction is not None:
-        await _summaries(found, source, past, labels, since_ms)
+        await _summaries(found, past, labels, since_ms)
     return found
 
 
@@ -277,7 +277,6 @@ async def _made_by(found: Explained, source: Source, past: Past) -> None:
 
 async def _summaries(
     found: Explained,
-    source: Source,
     past: Past,
     labels: dict[str, Labels] | None,
     since_ms: int,
@@ -303,7 +302,7 @@ async def _summaries(
                     if (
                         summary is not None
                         and summary.window_start_ms <= at_ms < summary.window_end_ms
-                        and (summary.group, summary.partition) == (group, source.partition)
+                        and summary.group == group
                     ):
                         found.summaries.append(_went_into(summary, str(records.source(row))))
     if not found.summaries:
