@@ -25,6 +25,7 @@ from headrace.schemas.topics import topics_of
 from headrace.serving.repository import Repository
 from headrace.serving.scorer import OnnxScorer, read_model
 from headrace.streams.agents.enrich import enrich_agent
+from headrace.streams.agents.finalise import FinaliseAgent
 from headrace.streams.agents.serve import ServeAgent
 from headrace.streams.delivery.isolate import effects_of
 from headrace.streams.delivery.ports import checkpoint_key
@@ -140,8 +141,8 @@ class World:
         self.snapshots = Snapshots(place, "press", limits, self._now)
         self.repository = Repository(place, "press", self._now)
         self._clock = NOW_S
-        self._done = {"enrich": 0, "serve": 0}
-        self._fields: dict[str, dict[bytes, bytes]] = {"enrich": {}, "serve": {}}
+        self._done = {"enrich": 0, "serve": 0, "summarize": 0}
+        self._fields: dict[str, dict[bytes, bytes]] = {"enrich": {}, "serve": {}, "summarize": {}}
         self._layouts: dict[str, str] = {}
         self.model(1)
 
@@ -183,6 +184,7 @@ class World:
         if snapshot:
             self._snapshot()
         await self._serve(1 if repeat else 0)
+        await self._finalise()
 
     async def _enrich(self, repeat: int) -> None:
         agent = enrich_agent(self.pipeline, self.topics, self.folder, numerics_fingerprint())
@@ -254,6 +256,19 @@ class World:
         self._fields["serve"] = dict(state.dump())
         self._done["serve"] = begin
         await scorer.close()
+
+    async def _finalise(self) -> None:
+        agent, name = FinaliseAgent(self.pipeline, self.topics), self.topics.partials.name
+        state = agent.new_state(name, 0)
+        state.load(self._fields["summarize"].items())
+        log, begin = self.logs.log(name, 0), self._done["summarize"]
+        if begin < len(log.values):
+            batch = self.logs.batch(name, 0, begin, len(log.values))
+            effects = await agent.process(state, batch, rebuilt=False)
+            self._publish(effects, log.times[-1])
+            effects.delta.fold()
+        self._fields["summarize"] = dict(state.dump())
+        self._done["summarize"] = len(log.values)
 
     def _snapshot(self) -> None:
         position = self._done["enrich"]
