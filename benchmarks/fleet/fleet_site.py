@@ -84,13 +84,14 @@ class Site:
         return [] if self._up is None else [p for p in _leaves(self._up.pid) if p != self._up.pid]
 
     async def served(self) -> None:
-        """Wait until every stage says three times in a row that nothing is behind."""
+        """Wait until every stage says three times in a row: ready, and nothing behind."""
         quiet = 0
         async with asyncio.timeout(READY_S):
             while quiet < 3:
                 await self.told_again()
-                behind = sum(one["lag"] for one in self.statuses.values())
-                quiet = 0 if behind else quiet + 1
+                # A worker that was just started again is not ready, and knows of no lag.
+                done = all(one["ready"] and not one["lag"] for one in self.statuses.values())
+                quiet = quiet + 1 if done else 0
 
     async def told_again(self) -> None:
         """Wait for the next line of every stage: the last events are counted in it."""

@@ -89,13 +89,11 @@ async def planted(site: Site, bus: str) -> tuple[Path, str, str]:
     await writer.start()
     async with BusLog(options) as log:
         _, end = await log.log_range(topics.features.name, 0)
-        number = 0
         async for records in log.read_range(topics.features.name, 0, 0, end):
             values = [value or b"" for value in records.values]
             for row, value in enumerate(values):
-                number += 1
                 block = FeatureBlock.decode(value)
-                if not place[0] and number > 20 and len(block) > 3:
+                if not place[0] and records.offsets[row] >= end // 2 and len(block) > 3:
                     block.features = block.features.copy()
                     block.features.view(np.int64)[2, 5] ^= 1
                     values[row] = block.encode()
@@ -153,7 +151,14 @@ async def main(events: int, rate: int) -> int:
         },
         "planted": {"source": source, "column": column, "found": first, "located": located},
     }
-    fine = found["reproduced"] and stretch["reproduced"] and located and len(found["models"]) == 2
+    waiting = found["features"]["pending"] + found["predictions"]["pending"]
+    fine = (
+        found["reproduced"]
+        and not waiting
+        and stretch["reproduced"]
+        and located
+        and len(found["models"]) == 2
+    )
     print(json.dumps(report))
     return 0 if fine else 1
 
