@@ -55,13 +55,7 @@ class Secured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """
         if self.password_file is None:
             return self.password
-        try:
-            return Path(self.password_file).read_text("utf-8").splitlines()[0].strip()
-        except (OSError, IndexError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"reading the password file {self.password_file!r} failed: {error}; "
-                f"name a readable file whose first line is the password"
-            ) from error
+        return _first_line(self.password_file, "password")
 
     def __repr__(self) -> str:
         shown = {
@@ -136,14 +130,55 @@ class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             >>> HealthSettings(address=":8080").place()
             ('127.0.0.1', 8080)
         """
-        if self.address is None:
-            return None
-        host, _, port = self.address.rpartition(":")
-        if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
-            raise SettingsError(
-                f"health.address is {self.address!r}, expected host:port such as 127.0.0.1:8080"
-            )
-        return host.strip("[]") or "127.0.0.1", int(port)
+        return None if self.address is None else _host_and_port(self.address, "health.address")
+
+
+class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The web console of `headrace up` and `headrace demo`.
+
+    Attributes:
+        address: ``host:port`` to answer on, or ``:port`` for loopback; port 0 takes a free one.
+            ``off`` answers nowhere. It shows device names, features and scores.
+        token_file: File whose first line is the token that opens it, 16 characters or more; needed
+            for an address that other machines reach.
+    """
+
+    address: str = ":0"
+    token_file: str | None = None
+
+    def place(self) -> tuple[str, int] | None:
+        """Host and port, None where nothing is to answer.
+
+        Raises:
+            SettingsError: no host and port. Fatal.
+        """
+        return None if self.address == "off" else _host_and_port(self.address, "console.address")
+
+    def token(self) -> str | None:
+        """The token, read from its file when one is named.
+
+        Raises:
+            SettingsError: the file cannot be read. Fatal.
+        """
+        return None if self.token_file is None else _first_line(self.token_file, "token")
+
+
+def _host_and_port(address: str, where: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        raise SettingsError(f"{where} is {address!r}, expected host:port such as 127.0.0.1:8080")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _first_line(file: str, what: str) -> str:
+    """The first line of a file that holds a secret."""
+    try:
+        return Path(file).read_text("utf-8").splitlines()[0].strip()
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"reading the {what} file {file!r} failed: {error}; "
+            f"name a readable file whose first line is the {what}"
+        ) from error
 
 
 class SnapshotSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -220,6 +255,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         store: The online store.
         worker: Limits of one worker process.
         health: The health endpoints of `headrace up`.
+        console: The web console.
         snapshots: Copies of checkpoints that outlive the store.
         otlp: An OpenTelemetry collector.
         alerts: Who is told of incidents.
@@ -229,6 +265,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
     health: HealthSettings = HealthSettings()
+    console: ConsoleSettings = ConsoleSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     otlp: OtlpSettings = OtlpSettings()
     alerts: AlertSettings = AlertSettings()
@@ -265,6 +302,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "store": StoreSettings,
     "worker": WorkerSettings,
     "health": HealthSettings,
+    "console": ConsoleSettings,
     "snapshots": SnapshotSettings,
     "otlp": OtlpSettings,
     "alerts": AlertSettings,
@@ -273,6 +311,7 @@ MAIN_FIELD = {
     "bus": "url",
     "store": "url",
     "health": "address",
+    "console": "address",
     "snapshots": "url",
     "otlp": "url",
     "alerts": "url",

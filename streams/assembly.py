@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from headrace.schemas.errors import SettingsError
@@ -12,6 +12,7 @@ from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
 from headrace.streams.backing import Backing
 from headrace.streams.bus.admin import ensure_topics
+from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
 from headrace.streams.jobs import Endpoints, Status, stages_of
@@ -66,7 +67,7 @@ class Site:
                 f"members do not settle in one group; run: headrace kafka --install"
             )
         check_mode(pipeline, embedded=bus_kind(settings) == "embedded")
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._settings = settings
         self._stages = tuple(stage for stage in stages_of(pipeline) if stage in stages)
         if not self._stages:
@@ -104,7 +105,7 @@ class Site:
     @property
     def name(self) -> str:
         """The pipeline's name."""
-        return self._pipeline.name
+        return self.pipeline.name
 
     async def start(self) -> Endpoints:
         """Bring everything up; workers import and check their model while services start.
@@ -170,9 +171,9 @@ class Site:
     async def _services(self) -> Endpoints:
         running_bus, running_store = await self.backing.open()
         if running_store.kind == "remote":
-            await check_store(running_store.settings, self._pipeline.name)
-        await check_transactions(self._pipeline, running_bus.options)
-        topics = topics_of(self._pipeline)
+            await check_store(running_store.settings, self.pipeline.name)
+        await check_transactions(self.pipeline, running_bus.options)
+        topics = topics_of(self.pipeline)
         await ensure_topics(running_bus.options, topics.all())
         endpoints = Endpoints(
             bus=running_bus.settings,
@@ -182,7 +183,7 @@ class Site:
             tracing=self._settings.otlp.url is not None,
         )
         await settle_positions(
-            self._pipeline,
+            self.pipeline,
             topics,
             self._stages,
             running_bus.options,
@@ -190,3 +191,13 @@ class Site:
             start=self._start,
         )
         return endpoints
+
+
+def shown_of(sites: Iterable[Site]) -> dict[str, Shown]:
+    """What the console needs of each pipeline that has its bus and store, by name."""
+    return {
+        site.name: Shown(site.pipeline, site.watched, site.readings, bus.options, store.settings)
+        for site in sites
+        for bus, store in [(site.backing.bus, site.backing.store)]
+        if bus is not None and store is not None
+    }

@@ -12,8 +12,9 @@ from headrace.schemas.errors import HeadraceError, PipelineFileError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
-from headrace.streams.assembly import Site
+from headrace.streams.assembly import Site, shown_of
 from headrace.streams.backing import Backing
+from headrace.streams.console.shown import Shown
 from headrace.streams.health.several import SeveralHealth
 from headrace.streams.jobs import Endpoints
 from headrace.streams.observe.export import OtlpExport, check_otlp
@@ -126,6 +127,10 @@ class Sites:
         if name is not None:
             return self.running[name].watched.view().facts() if name in self.running else None
         return {"pipelines": [site.watched.view().facts() for site in self.running.values()]}
+
+    def shown(self) -> dict[str, Shown]:
+        """What the console needs of each pipeline that has its bus and store."""
+        return shown_of(self.running.values())
 
     async def start(self) -> Endpoints:
         """Bring up every pipeline that can be.

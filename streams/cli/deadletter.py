@@ -17,9 +17,10 @@ from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import BusSettings
 from headrace.schemas.topics import topics_of
 from headrace.streams.cli.context import load, pipeline_file
-from headrace.streams.cli.deadletter_view import Tally, letter_lines, outcome_lines, tally_lines
+from headrace.streams.cli.deadletter_view import letter_lines, outcome_lines, tally_lines
 from headrace.streams.cli.running import run
 from headrace.streams.client.clock import wall_clock
+from headrace.streams.client.deadletter_tally import Tally
 from headrace.streams.client.deadletters import (
     DeadLetter,
     Wanted,

@@ -14,13 +14,14 @@ import click
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
-from headrace.streams.assembly import Site
+from headrace.streams.assembly import Site, shown_of
 from headrace.streams.backing import Backing
 from headrace.streams.bus.reads import log_ranges
 from headrace.streams.cli.context import until_signal
 from headrace.streams.cli.ledger import Ledger
 from headrace.streams.client import Consumer, Producer
 from headrace.streams.client.clock import wall_clock
+from headrace.streams.console.door import Console
 from headrace.streams.jobs import STAGES, Endpoints
 from headrace.streams.producers.host import HostSource
 from headrace.streams.producers.produce import Record, produce
@@ -117,12 +118,16 @@ class Demo:
             click.echo(
                 f"starting {self._pipeline.name}: {self._pipeline.description or 'a pipeline'}"
             )
+        console = Console(self._settings.console, lambda: shown_of([site]))
         try:
             source = HostSource(wall_clock)
             source.take()  # what the first rates are measured from
             endpoints = await site.start()
+            if (url := console.listen()) is not None:
+                click.echo(f"console: {url}")
             return await self._watch(site, endpoints, source, seconds)
         finally:
+            await console.stop()
             await site.stop()
 
     async def _watch(

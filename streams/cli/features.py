@@ -13,13 +13,13 @@ from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import StoreSettings
 from headrace.schemas.strict import nearest
-from headrace.schemas.views import expand, stored_view
 from headrace.streams.cli.context import load, pipeline_file
 from headrace.streams.cli.features_backfill import command as backfill
 from headrace.streams.cli.features_export import export
 from headrace.streams.cli.running import run
 from headrace.streams.cli.snapshots import snapshots
 from headrace.streams.client.clock import wall_clock
+from headrace.streams.online_rows import read_view
 
 
 @click.group()
@@ -70,16 +70,8 @@ async def _read(
 
 
 async def _read_view(store: Store, pipeline: Pipeline, view: str, found: dict[str, Any]) -> None:
-    spec = pipeline.views[view]
-    names = [c.name for c in expand({view: spec}, pipeline.input.metric_names)]
     now_ms = round(wall_clock() * 1000)
-    answer = await store.read_rows(
-        stored_view(view, spec.version),
-        list(found),
-        width=len(names),
-        ttl_s=spec.ttl_s,
-        now_ms=now_ms,
-    )
+    names, answer = await read_view(store, pipeline, view, list(found), now_ms=now_ms)
     for row, entity in enumerate(found):
         if not answer.found[row]:
             found[entity][view] = None

@@ -12,6 +12,7 @@ import msgspec
 from headrace.schemas.errors import FatalError
 from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.cli.context import load, pipeline_file, until_signal
+from headrace.streams.console.door import Console
 from headrace.streams.health.server import HealthServer
 from headrace.streams.jobs import ALL_STAGES, Status
 from headrace.streams.sites import Sites
@@ -50,12 +51,15 @@ async def _run(
     place = settings.health.place()
     sites = Sites(pipelines, settings, stages=stages, workers=workers, start=start)
     health = HealthServer(sites.health, sites.metrics, sites.view)
+    console = Console(settings.console, sites.shown)
     try:
         if place is not None:
             # Before the services: a probe learns that they are what is waited for.
             click.echo(f"health: {await health.start(*place)}/healthz")
         endpoints = await sites.start()
         click.echo(f"export HEADRACE_BUS={endpoints.bus.url} HEADRACE_STORE={endpoints.store.url}")
+        if (url := console.listen()) is not None:
+            click.echo(f"console: {url}")
         failing = asyncio.create_task(sites.failed())
         stopped = asyncio.create_task(until_signal())
         showing = [
@@ -69,6 +73,7 @@ async def _run(
         failing.cancel()
         sites.check()
     finally:
+        await console.stop()
         await sites.stop()
         await health.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -94,6 +95,20 @@ class RecentCounts:
             place: found - before[place] if place in before else found
             for place, found in counts.items()
         }
+
+    def trend(self, now_s: float) -> list[tuple[float, Counts]]:
+        """How long ago each closed slot ended, seconds, and what it counted; oldest first."""
+        kept = list(self._slots)
+        return [
+            (
+                now_s - at_s,
+                {
+                    place: found - before[place] if place in before else found
+                    for place, found in counts.items()
+                },
+            )
+            for (_, before), (at_s, counts) in pairwise(kept)
+        ]
 
 
 def merged(parts: list[Counts]) -> Counts:

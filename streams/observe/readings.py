@@ -6,9 +6,12 @@ import logging
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from headrace.streams.jobs import Status
 from headrace.streams.observe.attributes import Told
 from headrace.streams.observe.drift_book import DriftBook, drift_samples, line_of
+from headrace.streams.observe.hops import Hop
 from headrace.streams.observe.latencies import (
     Counts,
     LatencyLives,
@@ -81,6 +84,20 @@ class Readings:
     def percentiles(self, *, last_s: float = 60.0) -> list[Percentiles]:
         """Of the last `last_s` seconds, at most 300, to within ten."""
         return percentiles(self._recent.since(self._now(), last_s, self.latencies()))
+
+    def trend(self, hop: Hop) -> list[tuple[float, Percentiles]]:
+        """One hop in each ten seconds of the last five minutes, all device classes together.
+
+        Returns:
+            How long ago each ended in seconds, and its percentiles; oldest first.
+        """
+        found = []
+        for age_s, counts in self._recent.trend(self._now()):
+            bins = [slot for (where, _), slot in counts.items() if where == hop]
+            if bins:
+                whole = percentiles({(hop, "all"): np.sum(bins, axis=0)})
+                found.append((round(age_s, 1), whole[0]))
+        return found
 
     def _take(self, worker: Worker, status: Status) -> None:
         self._lives[worker.name].take(worker.restarts, status)

@@ -35,6 +35,7 @@ INPUTS = {
     "requirements-tables.txt": [*PROJECT["dependencies"], *EXTRAS["tables"]],
     "requirements-sql.txt": [*PROJECT["dependencies"], *EXTRAS["sql"]],
     "requirements-plots.txt": [*PROJECT["dependencies"], *EXTRAS["plots"]],
+    "requirements-browser.txt": [*PROJECT["dependencies"], *EXTRAS["browser"]],
     "requirements-uv.txt": ["uv"],
     "requirements-s3.txt": ["moto[server]>=5.1"],
 }

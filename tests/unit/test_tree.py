@@ -27,6 +27,7 @@ DOORS = {
     "faust": ("streams/transport/",),
     "mode": ("streams/transport/",),
     "aiokafka": ("streams/bus/", "streams/transport/", "streams/client/kafka_bus.py"),
+    "aiohttp": ("streams/console/",),
     "redis": ("feature_store/redis_store.py",),
     "obstore": ("feature_store/snapshot_bucket.py",),
     "valkey": (),

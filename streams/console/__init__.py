@@ -1,0 +1,1 @@
+"""The web console: one page that watches what runs, served beside it."""

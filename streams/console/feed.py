@@ -1,0 +1,193 @@
+"""What the page shows of one pipeline, made once a second while somebody looks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from headrace.schemas.batch import RecordBatch
+from headrace.schemas.errors import HeadraceError
+from headrace.schemas.prediction import Prediction
+from headrace.schemas.topics import topics_of
+from headrace.streams.client.clock import wall_clock
+from headrace.streams.client.deadletter_tally import Tally
+from headrace.streams.client.deadletters import DeadLetters
+from headrace.streams.console.devices import DeviceBoard
+from headrace.streams.console.newest import newest
+from headrace.streams.console.shown import Shown
+
+log = logging.getLogger("headrace.console")
+
+EVERY_S = 1.0
+LINGER_S = 30.0
+"""Kept up for this long without a viewer: a page that is loaded anew finds its devices again."""
+
+AGAIN_S = 2.0
+PREDICTIONS = 2000
+"""Predictions looked at in a second, at most: what they cost is bounded, whatever the rate."""
+
+LETTERS_EVERY_S = 5.0
+LETTERS = 500
+LETTERS_SHOWN = 20
+DEVICES_SHOWN = 100
+
+
+class Feed:
+    """Snapshots of one pipeline for any number of viewers; nothing runs while nobody looks.
+
+    Args:
+        shown: The pipeline.
+        now: Wall clock, seconds since 1970.
+    """
+
+    def __init__(self, shown: Shown, *, now: Callable[[], float] = wall_clock) -> None:
+        self._shown, self._now = shown, now
+        pipeline = shown.pipeline
+        self._topics = topics_of(pipeline)
+        self._committed = pipeline.delivery.mode == "exactly-once"
+        self.board = DeviceBoard(pipeline.model.outputs.label)
+        self._letters = Tally(LETTERS_SHOWN, {})
+        self._decode = msgspec.json.Decoder(Prediction).decode
+        self._trouble: dict[str, str] = {}
+        self._viewers = 0
+        self._running: asyncio.Task[None] | None = None
+        self._ending: asyncio.TimerHandle | None = None
+        self._made: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def snapshots(self) -> AsyncGenerator[bytes, None]:
+        """JSON of everything, about once a second; a slow viewer misses some, and holds none up."""
+        self._begin()
+        try:
+            while True:
+                # Shielded: a viewer that leaves must not cancel what the others wait for.
+                yield await asyncio.shield(self._made)
+        finally:
+            self._leave()
+
+    async def stop(self) -> None:
+        """Stop looking; harmless when it does not."""
+        if self._ending is not None:
+            self._ending.cancel()
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            self._running = None
+
+    def _begin(self) -> None:
+        self._viewers += 1
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+
+    def _leave(self) -> None:
+        self._viewers -= 1
+        if not self._viewers and self._running is not None:
+            loop = asyncio.get_running_loop()
+            self._ending = loop.call_later(LINGER_S, self._running.cancel)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again("predictions", self._follow))
+            group.create_task(self._again("dead letters", self._follow_letters))
+            group.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            made, self._made = self._made, loop.create_future()
+            made.set_result(msgspec.json.encode(self.facts()))
+            await asyncio.sleep(EVERY_S)
+
+    async def _again(self, what: str, follow: Callable[[], Awaitable[None]]) -> None:
+        """Follow a topic; where that fails, say so on the page and try again."""
+        while True:
+            try:
+                await follow()
+            except HeadraceError as error:
+                self._trouble[what] = str(error)
+            except Exception as error:  # task boundary: the page stays up without its devices
+                log.exception("following the %s for the console failed", what)
+                self._trouble[what] = f"failed with {type(error).__name__}; see the log"
+            await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self) -> None:
+        name = self._topics.predictions.name
+        looks = newest(
+            self._shown.bus, name, rows=PREDICTIONS, every_s=EVERY_S,
+            read_committed=self._committed,
+        )  # fmt: skip
+        async with aclosing(looks):
+            async for batches in looks:
+                self._trouble.pop("predictions", None)
+                for batch in batches:
+                    self.board.take(self._predictions(batch))
+
+    def _predictions(self, batch: RecordBatch) -> list[Prediction]:
+        found = []
+        for value in batch.values:
+            try:
+                found.append(self._decode(value or b""))
+            except (msgspec.DecodeError, RecursionError):
+                continue  # somebody else writes to this topic, too
+        return found
+
+    async def _follow_letters(self) -> None:
+        name = self._topics.deadletter.name
+        looks = newest(
+            self._shown.bus, name, rows=LETTERS, every_s=LETTERS_EVERY_S,
+            read_committed=self._committed,
+        )  # fmt: skip
+        ours, content = f"{self._shown.pipeline.name}@", DeadLetters()
+        self._letters = Tally(LETTERS_SHOWN, {})
+        async with aclosing(looks):
+            async for batches in looks:
+                self._trouble.pop("dead letters", None)
+                for batch in batches:
+                    self._letters.add(
+                        letter
+                        for letter in content.read(batch)
+                        if letter and not letter.is_mark and letter.pipeline.startswith(ours)
+                    )
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that the page shows, ready to become JSON."""
+        now_s, readings = self._now(), self._shown.readings
+        return {
+            "at_ms": round(now_s * 1000),
+            "view": self._shown.watched.view().facts(),
+            "trend": readings.trend("device_to_prediction"),
+            "devices": {"known": len(self.board), "ranked": self.board.ranked(DEVICES_SHOWN)},
+            "model": self._model(),
+            "letters": self._letters.facts(now_s),
+            "bytes": {
+                "raw": self._sum("headrace_raw_bytes_total", "enrich"),
+                "upstream": self._sum("headrace_upstream_bytes_total", "serve"),
+            },
+            "trouble": [f"{what}: {why}" for what, why in sorted(self._trouble.items())],
+        }
+
+    def _model(self) -> dict[str, Any]:
+        model, newest_one = self._shown.pipeline.model, self.board.model
+        return {
+            "name": model.name,
+            "version": model.version,
+            "digest": newest_one.model.digest if newest_one else None,
+            "inputs": list(self._shown.pipeline.model_inputs),
+            "threshold": model.outputs.threshold,
+            "tiers": dict(self.board.tiers),
+            "rows": self._sum("headrace_serving_rows_total", "serve"),
+            "cached": self._sum("headrace_serving_cache_hits_total", "serve"),
+            "calls": self._sum("headrace_serving_calls_total", "serve"),
+        }
+
+    def _sum(self, metric: str, stage: str) -> int:
+        samples = self._shown.readings.samples()
+        found = (v for (n, labels), v in samples.items() if n == metric and labels[1] == stage)
+        return int(sum(found))

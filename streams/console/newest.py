@@ -1,0 +1,71 @@
+"""The newest records of a topic, again and again, at a bounded cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from headrace.schemas.batch import RecordBatch
+from headrace.streams.bus.connection import all_parts, lone_consumer
+from headrace.streams.bus.header_names import expect_any
+from headrace.streams.bus.reads import log_edges, to_batch
+
+_POLL_MS = 200
+
+
+async def newest(
+    options: Mapping[str, Any], topic: str, *, rows: int, every_s: float, read_committed: bool
+) -> AsyncGenerator[list[RecordBatch], None]:
+    """What came since the last look, of that the last `rows` records; what is older is passed over.
+
+    The first look finds the last `rows` records that the topic holds.
+
+    Args:
+        options: Client options of the bus.
+        topic: Topic name.
+        rows: Most records of one look, all partitions together; at least one of each.
+        every_s: Pause between two looks, seconds.
+        read_committed: Leave out records of aborted transactions.
+
+    Yields:
+        Batches of one partition each; none where nothing came.
+
+    Raises:
+        BusUnavailableError: retryable. TopicError, BusRefusedError: fatal.
+
+    Delivery: none; it is a look from aside, without a group.
+    """
+    isolation = "read_committed" if read_committed else "read_uncommitted"
+    async with lone_consumer(dict(options), f"watching {topic}", isolation_level=isolation) as bus:
+        parts = await all_parts(bus, [topic])
+        bus.assign(parts)
+        seen = dict.fromkeys(parts, 0)
+        while True:
+            edges = await log_edges(bus, parts)
+            for part, (begin, end) in edges.items():
+                start = max(begin, end - max(1, rows // len(parts)), seen[part])
+                if start > seen[part] or not seen[part]:
+                    bus.seek(part, start)
+                    seen[part] = start
+            yield await _until(bus, seen, {part: end for part, (_, end) in edges.items()})
+            await asyncio.sleep(every_s)
+
+
+async def _until(bus: Any, seen: dict[Any, int], ends: Mapping[Any, int]) -> list[RecordBatch]:
+    """Records up to these offsets; `seen` moves along."""
+    found = []
+    while waiting := [part for part, end in ends.items() if seen[part] < end]:
+        try:
+            records = await bus.getmany(*waiting, timeout_ms=_POLL_MS)
+        except UnicodeDecodeError:
+            expect_any()
+            for part in waiting:
+                bus.seek(part, seen[part])
+            continue
+        if not records:
+            break  # an open transaction, or a marker at the end: the next look goes on
+        for part, rows in records.items():
+            found.append(to_batch(part.topic, part.partition, rows))
+            seen[part] = rows[-1].offset + 1
+    return found

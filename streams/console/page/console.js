@@ -1,0 +1,155 @@
+// Takes snapshots as they come and draws them.
+
+import { latency } from "/charts.js";
+import { choose, devices } from "/devices.js";
+import { at, element, facts, fill, number, size, table, whole } from "/parts.js";
+
+let events = null;
+
+async function begin() {
+  const names = await (await fetch("/pipelines")).json();
+  at("pipeline").replaceChildren(...names.map((name) => {
+    const option = element("option", name);
+    option.value = name;
+    return option;
+  }));
+  at("pipeline").addEventListener("change", () => follow(at("pipeline").value));
+  if (names.length) follow(names[0]);
+  else state("no pipeline is up yet; load the page again", "bad");
+}
+
+function follow(name) {
+  if (events) events.close();
+  choose(name);
+  events = new EventSource(`/events/${encodeURIComponent(name)}`);
+  events.onmessage = (event) => draw(JSON.parse(event.data));
+  events.onerror = () => state("not connected; trying again", "bad");
+}
+
+function state(text, kind) {
+  // A live region speaks when it changes: only then.
+  if (at("state").textContent !== text) at("state").textContent = text;
+  at("state").className = kind;
+}
+
+function draw(found) {
+  const view = found.view;
+  state(view.ready ? "ready" : "not ready", view.ready ? "good" : "bad");
+  flow(found);
+  trouble([...view.reasons, ...found.trouble, ...view.incidents.filter((i) => i.end_ms === null)
+    .map((i) => `${i.severity}: objective ${i.which}.${i.objective}, cause ${i.cause}`)]);
+  devices(found.devices);
+  latency(at("latency-chart"), found.trend.map(([age, p]) => (
+    { age, p50: p.p50_ms, p99: p.p99_ms })));
+  hops(view.latencies);
+  model(found.model);
+  budgets(view.budgets);
+  drift(view.drift);
+  letters(found.letters);
+  egress(found.bytes);
+}
+
+function flow(found) {
+  const stages = Object.fromEntries(found.view.stages.map((stage) => [stage.stage, stage]));
+  for (const name of ["enrich", "serve"]) {
+    const stage = stages[name];
+    at(`box-${name}`).classList.toggle("down", Boolean(stage) && stage.running < stage.workers);
+    at(`edge-${name}`).textContent = stage
+      ? `${whole(stage.per_s.in || 0)}/s, lag ${whole(stage.lag)}` : "not here";
+  }
+  const { enrich, serve } = stages;
+  at("edge-features").textContent = enrich ? `${whole(enrich.per_s.out || 0)}/s` : "";
+  at("edge-out").textContent = serve ? `${whole(serve.per_s.out || 0)}/s` : "";
+  at("side-late").textContent = `late ${whole(enrich?.events.late || 0)}`;
+  at("side-dead").textContent = `dead letter ${whole(enrich?.events.dead || 0)}`;
+  at("side-model").textContent = `model ${found.model.name}`;
+  at("side-upstream").textContent = `summaries ${size(found.bytes.upstream)}`;
+}
+
+function trouble(lines) {
+  at("trouble").hidden = !lines.length;
+  at("trouble").replaceChildren(...lines.map((line) => element("li", line)));
+}
+
+function hops(found) {
+  const numeric = [false, false, true, true, true, true, true];
+  at("hops").replaceChildren(...found.map((hop) => {
+    const row = document.createElement("tr");
+    fill(row, [
+      hop.hop.replaceAll("_", " "), hop.device_class, whole(hop.count),
+      ...[hop.p50_ms, hop.p95_ms, hop.p99_ms, hop.p999_ms].map((ms) => number(ms, 1)),
+    ], numeric);
+    return row;
+  }));
+}
+
+function model(found) {
+  const tiers = Object.values(found.tiers).reduce((a, b) => a + b, 0);
+  const answered = found.rows + found.cached;
+  facts(at("model"), [
+    ["Name", `${found.name} v${found.version}`],
+    ["Digest", found.digest || "–"],
+    ["Inputs", `${found.inputs.length} features`],
+    ["Threshold", number(found.threshold)],
+    ["Tiers", Object.entries(found.tiers)
+      .map(([tier, count]) => `${tier} ${((100 * count) / tiers).toFixed(0)} %`).join(", ") || "–"],
+    ["From the cache", answered ? `${((100 * found.cached) / answered).toFixed(1)} %` : "–"],
+    ["Rows per call", found.calls ? number(found.rows / found.calls, 1) : "–"],
+  ]);
+}
+
+function budgets(found) {
+  if (!found.length) {
+    at("budgets").replaceChildren(element("p", "None declared: see [slo] of the pipeline file.",
+      "hint"));
+    return;
+  }
+  at("budgets").replaceChildren(table("Error budgets",
+    ["Objective", "#Good", "#Bad", "Budget left", "#Burn", "Alert"],
+    found.map((b) => {
+      const left = element("span");
+      const meter = document.createElement("meter");
+      Object.assign(meter, { min: 0, max: 1, low: 0.25, value: Math.max(0, b.left) });
+      meter.setAttribute("aria-label", `budget left of ${b.which}.${b.name}`);
+      left.append(meter, ` ${(100 * b.left).toFixed(0)} %`);
+      return [`${b.which}.${b.name}`, whole(b.good), whole(b.bad), left, number(b.burn),
+        b.alert || ""];
+    })));
+}
+
+function drift(found) {
+  if (!found.length) {
+    at("drift").replaceChildren(element("p",
+      "Nothing judged yet: see [observe.drift] of the pipeline file.", "hint"));
+    return;
+  }
+  const largest = [...found].sort((a, b) => b.alarm - a.alarm || b.value - a.value).slice(0, 6);
+  at("drift").replaceChildren(table("Drift, the largest first",
+    ["Quantity", "Class", "#Index", "#Distance", "#By chance", ""],
+    largest.map((f) => [f.quantity, f.device_class, number(f.value, 3), number(f.distance, 3),
+      number(f.limit, 3), f.alarm ? "drift" : ""])));
+}
+
+function letters(found) {
+  if (!found.count) {
+    at("letters").replaceChildren(element("p", "None seen.", "hint"));
+    return;
+  }
+  at("letters").replaceChildren(
+    table("Dead letters by code", ["Code", "#Count", "Last"],
+      found.reasons.map((r) => [r.code, whole(r.count), r.last])),
+    table("Newest dead letters", ["Where", "Code", "Stage"],
+      found.letters.slice(-5).reverse().map((l) => [l.at, l.code, l.stage])),
+    element("p", "Of the newest of each partition. Whole ones: headrace deadletter show; put " +
+      "back: headrace deadletter redrive.", "hint"));
+}
+
+function egress(found) {
+  const share = found.raw ? ` (${((100 * found.upstream) / found.raw).toFixed(2)} %)` : "";
+  facts(at("egress"), [
+    ["Raw, stays here", size(found.raw)],
+    ["Summaries", `${size(found.upstream)}${share}`],
+  ]);
+}
+
+begin().catch(() => state("the console does not answer; load the page again", "bad"));
