@@ -187,7 +187,7 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * 4096 / (1 << 20)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(5400)
 def test_long_logs(paths: Paths) -> None:
     """Logs of hundreds of records, by recipes that look for verdicts not yet met together."""
     done, sizes = 0, list[float]()
