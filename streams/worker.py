@@ -20,6 +20,7 @@ import msgspec
 
 from headrace.schemas.errors import FatalError, HeadraceError
 from headrace.schemas.pipeline import load_pipeline
+from headrace.streams.freed_memory import give_back
 from headrace.streams.jobs import ALL_STAGES, Endpoints, Status
 from headrace.streams.logs import log_to_stderr
 from headrace.streams.pipeline import plan_stage, run_stage
@@ -37,6 +38,9 @@ UNREADY_EVERY_S = 0.05
 COLLECT_EVERY_S = 5.0
 WHOLE_EVERY = 120
 """One in so many collections, every ten minutes, looks at everything."""
+
+GIVE_BACK_EVERY = 12
+"""After one in so many, every minute, freed memory goes back to the system."""
 
 
 @click.command()
@@ -107,6 +111,8 @@ async def _collect() -> None:
         if turn % WHOLE_EVERY == 0:
             gc.unfreeze()
         _put_aside()
+        if turn % GIVE_BACK_EVERY == 0:
+            give_back()
 
 
 def _put_aside() -> None:
