@@ -182,8 +182,8 @@ def crowded(ages_ms: Sequence[int]) -> int:
         ages_ms: Ages, the youngest first; at least two.
 
     Example:
-        >>> crowded([0, 10, 20, 80])
-        1
+        >>> crowded([0, 10, 60, 65, 80])
+        3
         >>> crowded([0, 40, 80, 90])
         2
     """

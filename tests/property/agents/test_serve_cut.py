@@ -50,7 +50,7 @@ cuts = st.lists(st.integers(0, 10_000), max_size=12)
 
 
 @given(seed=st.integers(0, 500), of_blocks=cuts, of_batches=cuts)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_cut_gives_the_same_bytes(seed, of_blocks, of_batches):
     """Predictions, parts, summaries, dead letters and checkpoint are equal to the letter."""
     log = whole(seed)
@@ -64,7 +64,7 @@ def test_any_cut_gives_the_same_bytes(seed, of_blocks, of_batches):
     seed=st.integers(0, 500),
     steps=st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(1, ROWS)), max_size=10),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_overlapping_blocks_serve_each_row_once(seed, steps):
     """ENRICH begins again at or below where it was and cuts anew: nothing is served twice."""
     log = whole(seed)
@@ -80,7 +80,7 @@ def test_overlapping_blocks_serve_each_row_once(seed, steps):
 
 
 @given(seed=st.integers(0, 500), of_blocks=cuts, restarts=st.sets(st.integers(0, 12)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_restart_from_any_checkpoint_changes_nothing(seed, of_blocks, restarts):
     """State is loaded from the store between batches; the batch before is offered once more."""
     log = whole(seed)
@@ -105,7 +105,7 @@ def test_a_restart_from_any_checkpoint_changes_nothing(seed, of_blocks, restarts
     of_batches=cuts,
     restarts=st.sets(st.integers(0, 12)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_rests_close_the_same_windows_however_the_log_is_read(seed, rests, of_batches, restarts):
     """Records that say that the partition rested count at their place and by their logged time."""
     log = whole(seed)

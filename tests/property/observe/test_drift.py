@@ -87,7 +87,6 @@ numbers = st.lists(st.floats(0.5, 1e4), min_size=1, max_size=60)
 
 
 @settings(max_examples=100, deadline=None)
-@settings(deadline=None)
 @given(numbers, numbers)
 def test_the_distance_is_the_exact_one_to_within_a_bin(one: list[float], two: list[float]) -> None:
     """Between the exact distance of the values, and that of values moved by less than a bin."""
@@ -141,7 +140,6 @@ def sketch_of(counts: WindowCounts) -> WindowSketch:
 
 
 @settings(max_examples=60, deadline=None)
-@settings(deadline=None)
 @given(events, st.integers(0, 60), st.integers(1, 3))
 def test_what_is_counted_hangs_on_the_log_alone(
     rows: list[tuple[int, str, float, bool]], cut: int, every: int

@@ -47,7 +47,6 @@ def exact(values: list[float], share: float) -> float:
 
 
 @settings(max_examples=60, deadline=None)
-@settings(deadline=None)
 @given(st.lists(event, min_size=1, max_size=80), st.lists(st.integers(0, 80), max_size=4))
 def test_percentiles_are_those_of_every_single_event(
     events: list[tuple[int, int, str]], cuts: list[int]

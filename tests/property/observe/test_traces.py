@@ -95,7 +95,6 @@ async def predicted(parts: list[list[str]], together: bool) -> dict[str, str | N
 
 
 @settings(max_examples=25, deadline=None)
-@settings(deadline=None)
 @given(st.lists(st.lists(kind, min_size=1, max_size=8), min_size=1, max_size=4), st.booleans())
 def test_a_prediction_carries_the_trace_of_its_event(
     parts: list[list[str]], together: bool
