@@ -15,6 +15,9 @@ MOST_DEVICES = 5000
 FADES = 0.98
 """A high score counts by this much less with every prediction after it."""
 
+HALF_S = 30.0
+"""And by half in so many seconds without one: who has stopped sending makes room."""
+
 SCORES = 60
 PREDICTIONS = 10
 
@@ -41,6 +44,15 @@ class Device:
         self.flagged += prediction.label == anomaly
         self.scores.append(prediction.score)
         self.newest.append(prediction)
+
+    def standing(self, now_ms: float) -> float:
+        """What it is ranked by: its highest score of the last while, less for one long unseen.
+
+        Args:
+            now_ms: Wall clock, milliseconds since 1970.
+        """
+        unseen_s = max(0.0, now_ms - self.newest[-1].times_ms.served) / 1000
+        return float(self.highest * 0.5 ** (unseen_s / HALF_S))
 
 
 class DeviceBoard:
@@ -81,19 +93,20 @@ class DeviceBoard:
         """Devices seen last, at most so many."""
         return list(self._devices)[-most:]
 
-    def ranked(self, most: int) -> list[dict[str, Any]]:
-        """The devices of the highest scores, the highest first."""
-        ranked = sorted(self._devices.items(), key=lambda item: (-item[1].highest, item[0]))
+    def ranked(self, most: int, *, now_ms: float) -> list[dict[str, Any]]:
+        """The devices that stand highest, the highest first."""
+        standing = [(one.standing(now_ms), name, one) for name, one in self._devices.items()]
+        standing.sort(key=lambda item: (-item[0], item[1]))
         return [
             {
                 "name": name,
                 "score": device.scores[-1],
-                "highest": device.highest,
+                "highest": highest,
                 "flagged": device.flagged,
                 "label": device.newest[-1].label,
                 "scores": list(device.scores),
             }
-            for name, device in ranked[:most]
+            for highest, name, device in standing[:most]
         ]
 
     def of(self, name: str) -> Device | None:

@@ -159,11 +159,12 @@ class Feed:
     def facts(self) -> dict[str, Any]:
         """Everything that the page shows, ready to become JSON."""
         now_s, readings = self._now(), self._shown.readings
+        ranked = self.board.ranked(DEVICES_SHOWN, now_ms=now_s * 1000)
         return {
             "at_ms": round(now_s * 1000),
             "view": self._shown.watched.view().facts(),
             "trend": readings.trend("device_to_prediction"),
-            "devices": {"known": len(self.board), "ranked": self.board.ranked(DEVICES_SHOWN)},
+            "devices": {"known": len(self.board), "ranked": ranked},
             "model": self._model(),
             "letters": self._letters.facts(now_s),
             "bytes": {

@@ -159,6 +159,27 @@ def test_a_restart_takes_nothing_away_and_the_past_is_looked_back_at() -> None:
     assert recent.since(100.0, 300.0, lives.counts())[place].sum() == 6
 
 
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=40))
+def test_a_trend_is_what_came_between_its_slots(steps: list[tuple[int, int]]) -> None:
+    """Slots together hold what came since the first look, each event once, oldest first."""
+    recent, place, now_s = RecentCounts(), ("device_to_ingest", "all"), 0.0
+    counts, first, last = np.zeros(BINS, np.int64), None, 0
+    for waited, events in steps:
+        now_s += 5.0 * waited
+        counts = counts.copy()
+        counts[7] += events
+        slots = len(recent.trend(now_s))
+        recent.observe(now_s, {place: counts})
+        first = counts.sum() if first is None else first
+        if len(recent.trend(now_s)) > slots:
+            last = int(counts.sum())
+
+    found = recent.trend(now_s)
+    assert sum(int(slot[place].sum()) for _, slot in found) == (last - first if found else 0)
+    ages = [age_s for age_s, _ in found]
+    assert ages == sorted(ages, reverse=True)
+
+
 def test_classes_are_bounded() -> None:
     """However many classes there are, no more labels come of them, and no event is lost."""
     recorder = HopRecorder()

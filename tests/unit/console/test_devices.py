@@ -8,19 +8,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from headrace.schemas.prediction import Prediction, PredictionModel, PredictionTimes
-from headrace.streams.console.devices import FADES, PREDICTIONS, SCORES, DeviceBoard
+from headrace.streams.console.devices import FADES, HALF_S, PREDICTIONS, SCORES, DeviceBoard
 from headrace.streams.console.why import LEAST_PEERS, standing_out
 
+SERVED_MS = 1_790_000_000_000
 ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.none() | st.floats(0, 1)), max_size=200)
 
 
-def predicted(device: str, score: float | None) -> Prediction:
+def predicted(device: str, score: float | None, served_ms: int = SERVED_MS) -> Prediction:
     """One prediction of a device."""
     return Prediction(
         id="0", rev=0, event_id="e", device_id=device, event_time="2026-01-01T00:00:00Z",
         score=score, label="anomaly" if (score or 0) >= 0.5 else "normal", confidence=None,
         tier="light", flags=(), feature_age_ms=0, model=PredictionModel("m", 1, "00"),
-        source="t[0]@0", times_ms=PredictionTimes(0, 0, 0),
+        source="t[0]@0", times_ms=PredictionTimes(0, 0, served_ms),
     )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def test_the_board_is_a_fold_of_each_device(rows: list[tuple[str, float | None]]
             highest = max(score or 0.0, highest * FADES)
         flagged = sum((score or 0) >= 0.5 for score in scores)
         expected[name] = (highest, flagged, scores[-SCORES:])
-    found = board.ranked(10)
+    found = board.ranked(10, now_ms=SERVED_MS)
     assert {d["name"]: (d["highest"], d["flagged"], d["scores"]) for d in found} == expected
     assert [d["highest"] for d in found] == sorted((d["highest"] for d in found), reverse=True)
     assert sum(board.tiers.values()) == len(rows)
@@ -56,6 +57,17 @@ def test_memory_is_bounded() -> None:
     assert device is not None
     assert (len(device.scores), len(device.newest)) == (SCORES, PREDICTIONS)
     assert board.names(2) == ["a", "d"]
+
+
+def test_who_stopped_sending_makes_room() -> None:
+    """A score that stands long is worth less than a lower one of now; a clock ahead adds none."""
+    board = DeviceBoard("anomaly")
+    before_ms = SERVED_MS - round(2 * HALF_S * 1000)
+    board.take([predicted("gone", 0.8, before_ms), predicted("here", 0.3)])
+    found = {d["name"]: d["highest"] for d in board.ranked(2, now_ms=SERVED_MS)}
+    assert list(found) == ["here", "gone"]
+    assert found["gone"] == 0.8 * 0.25
+    assert board.ranked(1, now_ms=before_ms)[0]["highest"] == 0.8
 
 
 @given(
