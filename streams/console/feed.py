@@ -56,6 +56,7 @@ class Feed:
         self._trouble: dict[str, str] = {}
         self._viewers = 0
         self._running: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ending: asyncio.TimerHandle | None = None
         self._made: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -64,8 +65,12 @@ class Feed:
         self._begin()
         try:
             while True:
-                # Shielded: a viewer that leaves must not cancel what the others wait for.
-                yield await asyncio.shield(self._made)
+                # Not awaited itself: a viewer that leaves must not cancel what others wait for.
+                made = self._made
+                await asyncio.wait({made})
+                if made.cancelled():
+                    return
+                yield made.result()
         finally:
             self._leave()
 
@@ -73,24 +78,40 @@ class Feed:
         """Stop looking; harmless when it does not."""
         if self._ending is not None:
             self._ending.cancel()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
-            self._running = None
+        self._end()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self) -> None:
         self._viewers += 1
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
-        if self._running is None or self._running.done():
+        if self._running is None:
             self._running = asyncio.create_task(self._run())
+            self._tasks.add(self._running)
+            self._running.add_done_callback(self._ended)
 
     def _leave(self) -> None:
         self._viewers -= 1
         if not self._viewers and self._running is not None:
             loop = asyncio.get_running_loop()
-            self._ending = loop.call_later(LINGER_S, self._running.cancel)
+            self._ending = loop.call_later(LINGER_S, self._end)
+
+    def _end(self) -> None:
+        # Forgotten at once: who comes while it ends begins another.
+        if self._running is not None:
+            self._running.cancel()
+        self._running = None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let viewers know where it failed: they come again, which begins another."""
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.error("the console's snapshots of %s failed", self._shown.pipeline.name, exc_info=error)
+        self._running = None
+        made, self._made = self._made, asyncio.get_running_loop().create_future()
+        made.cancel()
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -101,8 +122,9 @@ class Feed:
     async def _tell(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            text = msgspec.json.encode(self.facts())
             made, self._made = self._made, loop.create_future()
-            made.set_result(msgspec.json.encode(self.facts()))
+            made.set_result(text)
             await asyncio.sleep(EVERY_S)
 
     async def _again(self, what: str, follow: Callable[[], Awaitable[None]]) -> None:
@@ -168,8 +190,8 @@ class Feed:
             "model": self._model(),
             "letters": self._letters.facts(now_s),
             "bytes": {
-                "raw": self._sum("headrace_raw_bytes_total", "enrich"),
-                "upstream": self._sum("headrace_upstream_bytes_total", "serve"),
+                "raw": self._sum("headrace_raw_bytes_total", stage="enrich"),
+                "upstream": self._sum("headrace_upstream_bytes_total"),
             },
             "trouble": [f"{what}: {why}" for what, why in sorted(self._trouble.items())],
         }
@@ -183,12 +205,18 @@ class Feed:
             "inputs": list(self._shown.pipeline.model_inputs),
             "threshold": model.outputs.threshold,
             "tiers": dict(self.board.tiers),
-            "rows": self._sum("headrace_serving_rows_total", "serve"),
-            "cached": self._sum("headrace_serving_cache_hits_total", "serve"),
-            "calls": self._sum("headrace_serving_calls_total", "serve"),
+            "rows": self._sum("headrace_serving_rows_total"),
+            "cached": self._sum("headrace_serving_cache_hits_total"),
+            "calls": self._sum("headrace_serving_calls_total"),
         }
 
-    def _sum(self, metric: str, stage: str) -> int:
+    def _sum(self, metric: str, *, stage: str | None = None) -> int:
+        """A metric of one stage, or of all together."""
         samples = self._shown.readings.samples()
-        found = (v for (n, labels), v in samples.items() if n == metric and labels[1] == stage)
-        return int(sum(found))
+        return int(
+            sum(
+                value
+                for (name, labels), value in samples.items()
+                if name == metric and stage in (None, labels[1])
+            )
+        )

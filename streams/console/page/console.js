@@ -23,7 +23,8 @@ function follow(name) {
   choose(name);
   events = new EventSource(`/events/${encodeURIComponent(name)}`);
   events.onmessage = (event) => draw(JSON.parse(event.data));
-  events.onerror = () => state("not connected; trying again", "bad");
+  events.onerror = () => state(events.readyState === EventSource.CLOSED
+    ? "not connected; load the page again" : "not connected; trying again", "bad");
 }
 
 function state(text, kind) {
@@ -36,6 +37,7 @@ function draw(found) {
   const view = found.view;
   state(view.ready ? "ready" : "not ready", view.ready ? "good" : "bad");
   flow(found);
+  stages(view.stages);
   trouble([...view.reasons, ...found.trouble, ...view.incidents.filter((i) => i.end_ms === null)
     .map((i) => `${i.severity}: objective ${i.which}.${i.objective}, cause ${i.cause}`)]);
   devices(found.devices);
@@ -64,6 +66,18 @@ function flow(found) {
   at("side-dead").textContent = `dead letter ${whole(enrich?.events.dead || 0)}`;
   at("side-model").textContent = `model ${found.model.name}`;
   at("side-upstream").textContent = `summaries ${size(found.bytes.upstream)}`;
+}
+
+function stages(found) {
+  const numeric = [false, true, true, true, true, true, true];
+  at("stages").replaceChildren(...found.map((stage) => {
+    const row = document.createElement("tr");
+    fill(row, [
+      stage.stage, `${stage.running}/${stage.workers}`, whole(stage.restarts), whole(stage.lag),
+      whole(stage.per_s.in || 0), number(stage.cores), whole(stage.rss_mb),
+    ], numeric);
+    return row;
+  }));
 }
 
 function trouble(lines) {

@@ -1,0 +1,126 @@
+"""Snapshots of a pipeline: made while somebody looks, also where the bus is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.schemas.pipeline import load_pipeline
+from headrace.schemas.settings import BusSettings, StoreSettings
+from headrace.streams.bus.options import client_options
+from headrace.streams.console import feed as feeding
+from headrace.streams.console.feed import Feed
+from headrace.streams.console.shown import Shown
+from headrace.streams.health.site_health import SiteHealth
+from headrace.streams.health.verdict import Limits
+from headrace.streams.jobs import STAGES, Status
+from headrace.streams.observe.readings import Readings
+from headrace.streams.observe.site_watch import SiteWatch
+from headrace.streams.supervisor import Supervisor
+
+FILE = Path(__file__).parents[3] / "examples" / "press" / "pipeline.toml"
+
+
+@pytest.fixture
+async def feed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Feed]:
+    """Of a pipeline whose workers told something, and whose bus is away."""
+    monkeypatch.setattr(feeding, "EVERY_S", 0.01)
+    monkeypatch.setattr(feeding, "LINGER_S", 0.0)
+    pipeline, supervisor = load_pipeline(FILE), Supervisor(FILE, STAGES)
+    readings = Readings(pipeline.name, supervisor)
+    for worker in supervisor.workers:
+        status = Status(stage=worker.stage, ready=True, raw_bytes=1000, rows=30, cached=10, calls=5)
+        for tell in supervisor.told:
+            tell(worker, status)
+    health = SiteHealth(supervisor, Limits(), pipeline.name)
+    watched = SiteWatch(pipeline, readings, health, STAGES)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    bus = client_options(BusSettings(url=f"kafka://127.0.0.1:{port}"))
+    made = Feed(Shown(pipeline, watched, readings, bus, StoreSettings()))
+    yield made
+    await made.stop()
+
+
+async def first(feed: Feed, seen: Any) -> dict[str, Any]:
+    """The first snapshot that is as wanted."""
+    async with asyncio.timeout(10), aclosing(feed.snapshots()) as snapshots:
+        async for made in snapshots:
+            found: dict[str, Any] = json.loads(made)
+            if seen(found):
+                return found
+    raise AssertionError("unreachable")
+
+
+async def test_what_is_known_is_shown_and_what_is_away_is_told(feed: Feed) -> None:
+    """Counts of the workers, the model of the file, and the bus by name."""
+    found = await first(feed, lambda found: len(found["trouble"]) == 2)
+    assert [line.partition(":")[0] for line in found["trouble"]] == ["dead letters", "predictions"]
+    assert found["model"]["name"] == load_pipeline(FILE).model.name
+    assert (found["model"]["rows"], found["model"]["cached"], found["model"]["calls"]) == (
+        60,
+        20,
+        10,
+    )
+    assert found["bytes"] == {"raw": 1000, "upstream": 0}
+    assert found["devices"] == {"known": 0, "ranked": []}
+    assert [stage["stage"] for stage in found["view"]["stages"]] == list(STAGES)
+    assert found["view"]["ready"] is False
+
+
+async def test_viewers_share_and_leave_one_by_one(feed: Feed) -> None:
+    """One that leaves takes nothing from the other; with the last, all of it ends."""
+    async with asyncio.timeout(10):
+        one, two = feed.snapshots(), feed.snapshots()
+        assert len(set(await asyncio.gather(anext(one), anext(two)))) == 1
+        await one.aclose()
+        await anext(two)
+        await anext(two)
+        running = feed._running
+        assert running is not None
+        assert not running.done()
+        await two.aclose()
+        await asyncio.gather(running, return_exceptions=True)
+        assert running.done()
+        assert (await first(feed, lambda _: True))["view"]["pipeline"] == "press"
+
+
+async def test_a_viewer_that_is_cancelled_harms_no_other(feed: Feed) -> None:
+    """The connection of one breaks while both wait."""
+    async with asyncio.timeout(10), aclosing(feed.snapshots()) as stays:
+        await anext(stays)
+        leaving = feed.snapshots()
+        waiting = asyncio.create_task(anext(leaving))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await leaving.aclose()
+        for _ in range(3):
+            assert json.loads(await anext(stays))["view"]["pipeline"] == "press"
+
+
+async def test_who_comes_as_the_last_one_leaves_is_served(feed: Feed) -> None:
+    """What is being ended then is not waited for."""
+    for _ in range(3):
+        await first(feed, lambda _: True)
+        await asyncio.sleep(0)
+
+
+async def test_a_failure_ends_the_page_s_stream_and_the_next_begins_anew(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The browser asks again by itself; nobody waits for what never comes."""
+    async with asyncio.timeout(10), aclosing(feed.snapshots()) as snapshots:
+        await anext(snapshots)
+        with monkeypatch.context() as broken:
+            broken.setattr(feed, "facts", lambda: 1 / 0)
+            assert [made async for made in snapshots] == []
+    assert "snapshots of press failed" in caplog.text
+    assert (await first(feed, lambda _: True))["view"]["pipeline"] == "press"
