@@ -7,7 +7,6 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,8 +91,3 @@ def page(browser: Any, console: str, failures: list[str]) -> Iterator[Any]:
     yield page
     page.close()
     assert failures == []
-
-
-def images() -> Path:
-    """Where the pages' screenshots are."""
-    return Path(__file__).parents[3] / "docs" / "images"
