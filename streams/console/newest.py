@@ -44,12 +44,28 @@ async def newest(
         while True:
             edges = await log_edges(bus, parts)
             for part, (begin, end) in edges.items():
-                start = max(begin, end - max(1, rows // len(parts)), seen[part])
-                if start > seen[part] or not seen[part]:
+                start = where(seen[part], begin, end, most=max(1, rows // len(parts)))
+                if start != seen[part] or not seen[part]:
                     bus.seek(part, start)
                     seen[part] = start
             yield await _until(bus, seen, {part: end for part, (_, end) in edges.items()})
             await asyncio.sleep(every_s)
+
+
+def where(seen: int, begin: int, end: int, *, most: int) -> int:
+    """The offset from which a look reads, so that it reads no more than `most` records.
+
+    Args:
+        seen: Offset after the last one looked at.
+        begin: First offset in the log.
+        end: Offset after its last; below `seen` where the topic was made anew.
+        most: Records of one look.
+
+    Example:
+        >>> where(90, 0, 100, most=50), where(10, 0, 100, most=50), where(90, 0, 20, most=50)
+        (90, 50, 0)
+    """
+    return max(begin, end - most, seen if seen <= end else begin)
 
 
 async def _until(bus: Any, seen: dict[Any, int], ends: Mapping[Any, int]) -> list[RecordBatch]:
