@@ -19,7 +19,8 @@ TOGETHER = 0.75
 
 DEEPEST = {"takeover": 2, "process": 12, "publish": 12, "online rows": 12, "checkpoint": 12}
 """Largest n of a crash point: a new worker is sure to come so far, as it takes two partitions
-over at least and the load does not end before."""
+over at least and the load does not end before. Of a stage beside another's it is 1: it has
+one partition, and as few batches as windows end."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def _kills(rng: random.Random, count: int) -> Iterator[tuple[Kind, tuple[str, ..
     rng.shuffle(places)
     wanted: dict[str, list[str]] = {stage: [] for stage in STAGES}
     for stage, step in itertools.islice(itertools.cycle(places), count // 2):
-        wanted[worker_of(stage)].append(str(CrashPoint(stage, step, rng.randint(1, DEEPEST[step]))))
+        deepest = DEEPEST[step] if worker_of(stage) == stage else 1
+        wanted[worker_of(stage)].append(str(CrashPoint(stage, step, rng.randint(1, deepest))))
     pairs = min(map(len, wanted.values()))
     for _ in range(sum(rng.random() < TOGETHER for _ in range(pairs))):
         yield "kill", tuple(points.pop() for points in wanted.values())

@@ -56,12 +56,13 @@ async def headrace(logs: Any, *args: object) -> tuple[int, str, str]:
 
 
 async def start(logs: Any, *args: object) -> asyncio.subprocess.Process:
+    own = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
     return await asyncio.create_subprocess_exec(
         *HEADRACE,
         *map(str, args),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"HEADRACE_BUS": logs.settings.url},
+        env=own | {"HEADRACE_BUS": logs.settings.url},
     )
 
 

@@ -29,7 +29,8 @@ class Asked:
         self.text = Path(self.file).read_text("utf-8")
         places = {"BUS": flow.endpoints.bus.url, "STORE": flow.endpoints.store.url}
         places["SNAPSHOTS"] = str(flow.folder / "snapshots")
-        self.environ = os.environ | {f"HEADRACE_{name}": url for name, url in places.items()}
+        own = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+        self.environ = own | {f"HEADRACE_{name}": url for name, url in places.items()}
 
     def ask(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """The JSON object that a command ends with."""
