@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -163,6 +164,14 @@ class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         return None if self.token_file is None else _first_line(self.token_file, "token")
 
 
+def _names_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0  # reading a port that is none raises
+    except ValueError:
+        return False
+
+
 def _host_and_port(address: str, where: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
@@ -244,7 +253,20 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             tells the log alone.
     """
 
-    url: Annotated[str, Meta(pattern="^https?://")] | None = None
+    url: Annotated[str, Meta(pattern="^https?://[!-~]+$")] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail with the first alert.
+
+        Raises:
+            SettingsError: the URL names no host, or a port that is none. Fatal.
+        """
+        if self.url is not None and not _names_host(self.url):
+            # It is not told: it may hold a secret.
+            raise SettingsError(
+                "alerts.url names no host or an impossible port, expected a URL such as "
+                "https://alerts.example:8443/hook; set HEADRACE_ALERTS"
+            )
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -93,4 +93,5 @@ class Access:
 
 def _digest(text: str) -> bytes:
     # Of one length, so that a comparison tells nothing of the token's.
-    return hashlib.sha256(text.encode()).digest()
+    # Bytes of a header that are no UTF-8 come as surrogates: they are wrong, and no error.
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

@@ -79,13 +79,24 @@ class Pages:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not self._access.names_us(request.host):
             return web.Response(status=421, text="this name is not the console's\n")
-        authorization = request.headers.get("Authorization")
-        known = self._access.knows(request.cookies.get(COOKIE), authorization)
-        if known or request.path in OPEN:
+        if request.path in OPEN or await self._knows(request):
             return await handler(request)
         if request.path == "/":
             return await _file("token.html", status=401)(request)
         return web.Response(status=401, text="the console asks for its token\n")
+
+    async def _knows(self, request: web.Request) -> bool:
+        if self._access.knows(request.cookies.get(COOKIE), None):
+            return True
+        authorization = request.headers.get("Authorization")
+        if authorization is None:
+            return False
+        # As in `_open_session`: judged one at a time, or guesses side by side would cost nothing.
+        async with self._checking:
+            if self._access.knows(None, authorization):
+                return True
+            await asyncio.sleep(WRONG_TOKEN_S)
+            return False
 
     async def _open_session(self, request: web.Request) -> web.StreamResponse:
         token = (await request.post()).get("token")

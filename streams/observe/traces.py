@@ -21,6 +21,9 @@ from headrace.streams.client.traceparent import TRACEPARENT, is_sampled
 MOST_TRACED = 32
 """Sampled events of one batch whose trace goes on; those behind them are served without it."""
 
+ODD = b"13579bdf"
+"""Last digits of the flags of a sampled trace."""
+
 Traces = dict[int, str]
 """Traceparent by row."""
 
@@ -58,7 +61,8 @@ def traced_rows(headers: Sequence[Headers] | None, offsets: I64, kept: I64) -> T
     Returns:
         Traceparent by row of `kept`.
 
-    Cost: where records have headers, about 0.1 us for each until enough are found.
+    Cost: until enough are found, about 0.03 us for each record without headers, 0.2 us for each
+        that is not sampled and 3 us for each that is.
     """
     found: Traces = {}
     if headers is None or not len(kept):
@@ -77,6 +81,9 @@ def traced_rows(headers: Sequence[Headers] | None, offsets: I64, kept: I64) -> T
 def _traceparent(headers: Headers) -> str | None:
     for name, value in headers:
         if name == TRACEPARENT and value is not None and len(value) == 55:
+            # First, as most are not sampled: decoding and matching cost more than all else.
+            if value[-1] not in ODD:
+                return None
             text = value.decode("latin-1")
             return text if is_sampled(text) else None
     return None

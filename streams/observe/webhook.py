@@ -47,12 +47,13 @@ class Webhook:
 
     def _post(self, body: bytes) -> bool:
         head = {"Content-Type": "application/json"}
-        # The scheme is http or https: the settings let nothing else through.
-        request = urllib.request.Request(self._url, body, head)  # noqa: S310
         try:
+            # The scheme is http or https: the settings let nothing else through.
+            request = urllib.request.Request(self._url, body, head)  # noqa: S310
             with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:  # noqa: S310
                 return bool(200 <= answer.status < 300)
-        except (OSError, HTTPException):
+        # ValueError: an address that is none, ours or the one an answer sends us on to.
+        except (OSError, HTTPException, ValueError):
             return False
 
 

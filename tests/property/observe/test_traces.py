@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from headrace.schemas.topics import topics_of
 from headrace.serving.scorer import load_scorer
 from headrace.streams.agents.enrich import EnrichAgent
 from headrace.streams.agents.serve import ServeAgent
-from headrace.streams.client.traceparent import TRACEPARENT
+from headrace.streams.client.traceparent import TRACEPARENT, is_sampled
 from headrace.streams.observe.spans import MOST_SLOW, SpanRecorder
 from headrace.streams.observe.traces import MOST_TRACED, traced_rows
 
@@ -122,6 +123,32 @@ def test_of_many_sampled_events_the_first_go_on() -> None:
 
     assert list(found) == list(range(MOST_TRACED))
     assert found[0] == traceparent(50)
+
+
+@given(
+    st.one_of(
+        st.builds("00-{:032x}-{:016x}-{:02x}".format, *[st.integers(0, n) for n in (2, 2, 255)]),
+        st.text("0123456789abcdefg-", min_size=55, max_size=55),
+    )
+)
+def test_what_goes_on_is_what_is_sampled(text: str) -> None:
+    """For any flags, and for what only has the length of a trace."""
+    found = traced_rows([[(TRACEPARENT, text.encode())]], np.arange(1), np.arange(1))
+    assert found == ({0: text} if is_sampled(text) else {})
+
+
+def test_unsampled_events_are_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where producers trace everything, the last digit of the flags says enough of most."""
+    looked: list[str] = []
+
+    def look(text: str) -> bool:
+        looked.append(text)
+        return is_sampled(text)
+
+    monkeypatch.setattr("headrace.streams.observe.traces.is_sampled", look)
+    heads = [headers_of(row, "unsampled") for row in range(9)] + [headers_of(9, "sampled")]
+    assert traced_rows(heads, np.arange(10), np.arange(10)) == {9: traceparent(9)}
+    assert looked == [traceparent(9)]
 
 
 @settings(deadline=None)

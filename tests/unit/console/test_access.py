@@ -52,6 +52,7 @@ def test_session_and_bearer_open() -> None:
     for session, header in [
         (None, None), ("", ""), (other.session, None), (TOKEN, None), (None, TOKEN),
         (None, f"Basic {TOKEN}"), (None, f"Bearer {TOKEN}x"), (None, "Bearer "), ("ä", "Bearer ä"),
+        ("\udcff", None), (None, "Bearer \udcff"),
     ]:  # fmt: skip
         assert not access.knows(session, header)
     assert not access.opens("")

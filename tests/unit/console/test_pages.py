@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession, web
@@ -90,6 +92,51 @@ async def test_without_the_token_nothing_is_shown(guarded: str) -> None:
             assert (answer.status, "token" in await answer.text()) == (401, True)
         async with http.post(f"{guarded}/session", data={"token": "wrong"}) as answer:
             assert (answer.status, answer.cookies) == (401, {})
+
+
+async def test_guesses_of_the_header_wait_one_after_another(
+    guarded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each wrong token costs its second, whatever is asked side by side; the right one does not."""
+    monkeypatch.setattr("headrace.streams.console.pages.WRONG_TOKEN_S", 77.0)
+    paused, at_once, most = asyncio.sleep, 0, []
+
+    async def sleep(delay: float, result: object = None) -> object:
+        nonlocal at_once
+        if delay != 77.0:
+            return await paused(delay, result)
+        at_once += 1
+        most.append(at_once)
+        await paused(0.01)
+        at_once -= 1
+        return result
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    async with ClientSession() as http:
+
+        async def status(path: str, token: str) -> int:
+            head = {"Authorization": f"Bearer {token}"}
+            async with http.get(guarded + path, headers=head) as answer:
+                return answer.status
+
+        assert await status("/pipelines", TOKEN) == 200
+        assert most == []
+        guesses = [status(path, f"{TOKEN}x") for path in ("/", "/pipelines", "/console.js") * 2]
+        assert await asyncio.gather(*guesses) == [401] * 6
+        assert most == [1] * 6
+
+
+@pytest.mark.parametrize("head", [b"Cookie: headrace=\xff", b"Authorization: Bearer \xff"])
+async def test_bytes_that_are_no_text_are_wrong(guarded: str, head: bytes) -> None:
+    """Refused like any other wrong token; they ended in an error of the server."""
+    url = urlsplit(guarded)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    try:
+        writer.write(b"GET /pipelines HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_the_token_opens_a_session(guarded: str) -> None:

@@ -24,7 +24,7 @@ from headrace.streams.observe.error_budget import SLOTS, ErrorBudget
 from headrace.streams.observe.latencies import Percentiles
 from headrace.streams.observe.objectives import Incident, ObjectiveBook
 from headrace.streams.observe.samples import Samples
-from headrace.streams.observe.webhook import Webhook
+from headrace.streams.observe.webhook import TRIES, Webhook
 
 SLOT_S = 10.0
 DAY = Objective(kind="success", target=0.99, window_h=24.0)
@@ -198,6 +198,57 @@ async def test_a_webhook_gets_the_incident_and_is_tried_again() -> None:
     told = json.loads(bodies[-1])
     assert len(bodies) == 2
     assert (told["status"], told["incident"]["cause"]) == ("firing", "x")
+
+
+@pytest.mark.parametrize("url", ["http://[::1/x", "http://127.0.0.1:9/é", "http://a..b/"])
+async def test_an_address_that_is_none_is_not_delivered_to(url: str) -> None:
+    """Given up like any other that cannot be reached; it ended every pipeline of `up`."""
+    assert not await Webhook(url, pause_s=0.0).send(incident())
+
+
+async def test_being_sent_on_to_nowhere_is_not_delivered() -> None:
+    """An answer may name any address as the next; it is tried again, and given up."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(302)
+            self.send_header("Location", "http://[")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+        assert not await Webhook(url, pause_s=0.0).send(incident())
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+    assert asked == ["/hook"] * TRIES
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host/é", "http://[::1/x", "http://", "https:///x", "http://h:99999/", "http://h:x/",
+     "http://h/a b", "http://ho\tst/"],
+)  # fmt: skip
+def test_a_webhook_without_a_host_is_refused_with_the_settings(url: str) -> None:
+    """In one line that does not tell the URL, which may hold a secret."""
+    with pytest.raises(SettingsError, match=r"alerts\.url") as refused:
+        load_settings(None, {"HEADRACE_ALERTS": url})
+    assert url not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8080/x", "https://u:p@alerts.example/h?k=%C3%A9"])
+def test_a_webhook_with_a_host_is_taken(url: str) -> None:
+    """By number or name, with a port or who we are."""
+    assert load_settings(None, {"HEADRACE_ALERTS": url}).alerts.url == url
 
 
 def test_an_objective_that_says_nothing_is_refused(tmp_path: Path) -> None:
