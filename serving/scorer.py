@@ -127,8 +127,18 @@ class OnnxScorer:
             name: np.ascontiguousarray(column)
             for name, column in zip(self._outputs.values, named, strict=True)
         }
-        high = score >= np.float32(self._outputs.threshold)
+        high = high_of(score, self._outputs.threshold)
         return Scores(score, confidence, high, tier, TIERS, values)
+
+
+def high_of(score: F32, threshold: float) -> NDArray[np.bool_]:
+    """Which scores get the label: bool (N,) of float32 (N,), at or above the threshold.
+
+    Example:
+        >>> high_of(np.array([0.1, 0.7], np.float32), 0.7).tolist()
+        [False, True]
+    """
+    return score >= np.float32(threshold)
 
 
 def confidence_of(score: F32, threshold: float) -> F32:

@@ -1,4 +1,4 @@
-"""`headrace explain`: one prediction, back to its event and forward to its summaries."""
+"""`headrace explain`: one prediction, back to its event and forward to its summary."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ def lines(found: Explained) -> list[str]:
         part = ", suppressed" if one.suppressed else ""
         said.append(
             f"  summary    {one.at}: window {one.window_start_ms} to {one.window_end_ms}, group "
-            f"{one.group}, {one.rows} rows{part}"
+            f"{one.group}, revision {one.rev}, {one.rows} rows{part}"
+        )
+    if found.summaries:
+        said.append(
+            "             of its window and group; a prediction that came too late is in none"
         )
     return [*said, *(f"  missing: {line}" for line in found.missing)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from headrace.schemas.block import FeatureBlock
 from headrace.schemas.errors import Source
 from headrace.streams.replay.definitions import Candidate, Definitions
 from headrace.streams.replay.difference import Difference, numbers_differ, texts_differ
-from headrace.streams.replay.held import Held, Met, Row
+from headrace.streams.replay.held import Held, Met, Row, What
 from headrace.streams.replay.ranges import Span
 from headrace.streams.replay.recorded import Answer, Answers
 from headrace.streams.replay.scoring import compare_answers, score_block
@@ -33,7 +32,7 @@ class Against:
         self.held = Held(floor=span.start, upto=span.start)
         self._definitions, self._verdict, self._span = definitions, verdict, span
         self._topic = definitions.topics.enriched.name
-        self._highest = {"features": -1, "predictions": -1}
+        self._highest: dict[str, int] = {"features": -1, "predictions": -1}
         self._left: dict[str, list[I64]] = {"features": [], "predictions": []}
         self._last_model: str | None = None
 
@@ -87,6 +86,10 @@ class Against:
                 if len(unmet):
                     self._left[what].append(block.offsets[unmet])
 
+    def beyond(self, what: What) -> None:
+        """Note a recorded row behind the stretch: what is not met of it is missing, not pending."""
+        self._highest[what] = max(self._highest[what], self._span.stop - 1)
+
     def close(self) -> None:
         """Say what is missing, now that it is known how far each topic had come."""
         for what, tally in (
@@ -104,7 +107,7 @@ class Against:
     @property
     def complete(self) -> bool:
         """Everything computed so far was met."""
-        return not any(chain(*self._left.values())) and self.held.all_met()
+        return not any(self._left.values()) and self.held.all_met()
 
     async def _met_answers(self, one: Met, answers: Sequence[Answer]) -> None:
         verdict, tally = self._verdict, self._verdict.predictions
@@ -126,7 +129,7 @@ class Against:
             )
             tally.compared += len(chosen)
             tally.differences.add(found.differences)
-            verdict.tolerated += found.tolerated
+            verdict.tolerated += len(found.tolerated)
 
     async def _fitting(self, digest: str, row: Row) -> list[Candidate]:
         columns = set(row.block.columns)

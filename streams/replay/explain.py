@@ -1,4 +1,4 @@
-"""One prediction, walked back to its event and forward to the summaries it went into."""
+"""One prediction, walked back to its event and forward to the summary of its window."""
 
 from __future__ import annotations
 
@@ -67,13 +67,16 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WentInto(msgspec.Struct, frozen=True, kw_only=True):
-    """A summary that counts the prediction.
+    """The summary of its window and group, in its highest revision.
+
+    It counts the prediction unless that came too late for it: one that did is in no summary.
 
     Attributes:
         at: Its record, ``topic[partition]@offset``.
         window_start_ms: Start of the window, milliseconds since 1970.
         window_end_ms: Its end.
         group: Group.
+        rev: Its revision: 0 is the first answer, a higher one replaced those below.
         rows: Predictions in it.
         suppressed: Nothing but the count was released.
     """
@@ -82,6 +85,7 @@ class WentInto(msgspec.Struct, frozen=True, kw_only=True):
     window_start_ms: int
     window_end_ms: int
     group: str
+    rev: int
     rows: int
     suppressed: bool
 
@@ -99,7 +103,7 @@ class Explained(msgspec.Struct, kw_only=True):
         state: Snapshot before the event that its features can be computed from again; None for
             none.
         model_kept: Whether the model it names is kept, or beside the pipeline file.
-        summaries: What it went into.
+        summaries: Those of its window and group.
         missing: One line for everything that is not to be had, with the reason.
     """
 
@@ -281,7 +285,7 @@ async def _summaries(
     labels: dict[str, Labels] | None,
     since_ms: int,
 ) -> None:
-    """Look up the summaries of its window and group."""
+    """Look up the summary of its window and group, as it was released last."""
     prediction, definitions = found.prediction, past.definitions
     if prediction is None:
         return
@@ -293,6 +297,7 @@ async def _summaries(
     groups = summarizer.groups([(labels or {}).get(n, empty) for n in summarizer.group_by], 1)
     group, at_ms = groups.names[0], prediction.times_ms.device
     topic = definitions.topics.summaries
+    last: dict[tuple[int, int], WentInto] = {}
     for partition in range(topic.partitions):
         log = await _since(past, topic.name, partition, since_ms)
         async with closing(log):
@@ -304,7 +309,10 @@ async def _summaries(
                         and summary.window_start_ms <= at_ms < summary.window_end_ms
                         and summary.group == group
                     ):
-                        found.summaries.append(_went_into(summary, str(records.source(row))))
+                        one = _went_into(summary, str(records.source(row)))
+                        window = one.window_start_ms, one.window_end_ms
+                        last[window] = max(last.get(window, one), one, key=lambda w: w.rev)
+    found.summaries = list(last.values())
     if not found.summaries:
         found.missing.append(
             f"no summary of its window and group {group!r} is on {topic.name}: it is still open, "
@@ -325,6 +333,7 @@ def _went_into(summary: SummaryRecord, at: str) -> WentInto:
         window_start_ms=summary.window_start_ms,
         window_end_ms=summary.window_end_ms,
         group=summary.group,
+        rev=summary.rev,
         rows=summary.rows,
         suppressed=summary.suppressed,
     )

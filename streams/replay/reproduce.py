@@ -16,7 +16,7 @@ from headrace.schemas.block import FeatureBlock
 from headrace.streams.replay.against import Against
 from headrace.streams.replay.anew import Computed, features_anew
 from headrace.streams.replay.definitions import Definition
-from headrace.streams.replay.held import KEPT_ROWS
+from headrace.streams.replay.held import KEPT_ROWS, What
 from headrace.streams.replay.history import ReplayedStage, state_before
 from headrace.streams.replay.past import Past, closing
 from headrace.streams.replay.ranges import Missing, Span
@@ -141,12 +141,17 @@ class _Partition:
 
     async def _rest(self, blocks: Ahead[FeatureBlock], answers: Ahead[AnswerRows]) -> None:
         """What was published again behind later rows, as far as that is looked for."""
-        horizon = self._span.stop + KEPT_ROWS
-        for ahead in (blocks, answers):
-            while (head := await ahead.peek()) is not None and head.offsets[0] < horizon:
-                if self._against.complete:
+        stop = self._span.stop
+        recorded: tuple[tuple[What, Ahead[FeatureBlock] | Ahead[AnswerRows]], ...] = (
+            ("features", blocks), ("predictions", answers),
+        )  # fmt: skip
+        for what, ahead in recorded:
+            while (head := await ahead.peek()) is not None:
+                if head.offsets[0] >= stop:
+                    self._against.beyond(what)
+                if head.offsets[0] >= stop + KEPT_ROWS or self._against.complete:
                     break
-                if head.offsets[0] >= self._span.stop:
+                if head.offsets[0] >= stop:
                     await ahead.skip()
                 else:
                     await self._compare(blocks, answers)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
@@ -12,10 +12,11 @@ from headrace.schemas.block import FeatureBlock
 from headrace.schemas.fragments import iso_times, numbers
 from headrace.schemas.ids import prediction_ids
 from headrace.schemas.protocols import Scores
+from headrace.serving.scorer import confidence_of, high_of
 from headrace.streams.agents.feature_rows import join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows
 from headrace.streams.replay.definitions import Candidate
-from headrace.streams.replay.difference import Difference, scores_differ, texts_differ
+from headrace.streams.replay.difference import F32, Difference, scores_differ, texts_differ
 from headrace.streams.replay.recorded import Answer
 
 
@@ -25,11 +26,11 @@ class Compared:
 
     Attributes:
         differences: Of all of them.
-        tolerated: Scores that differ within the model's tolerance.
+        tolerated: Sources of those with a number that differs within the model's tolerance.
     """
 
     differences: list[Difference]
-    tolerated: int = 0
+    tolerated: set[str] = field(default_factory=set)
 
 
 async def compare_answers(
@@ -56,7 +57,7 @@ async def compare_answers(
         tried = await _compared(other, block, [places[k] for k in rows], [answers[k] for k in rows])
         still = {one.source for one in tried.differences}
         best.differences = [one for one in best.differences if one.source in still]
-        best.tolerated += tried.tolerated
+        best.tolerated |= tried.tolerated
     return best
 
 
@@ -76,7 +77,7 @@ async def _compared(
         return Compared(refused)
     rows = found.served.tolist()
     kept, at = [answers[row] for row in rows], [places[row] for row in rows]
-    compared = _scored(by, found.scores, kept)
+    compared = compare_scores(by, found.scores, kept)
     compared.differences = [*refused, *_told(by, block, at, kept), *compared.differences]
     return compared
 
@@ -119,22 +120,48 @@ def _told(
     ]
 
 
-def _scored(by: Candidate, scores: Scores, answers: Sequence[Answer]) -> Compared:
-    """Differences in what an answer says of its score."""
+def compare_scores(by: Candidate, scores: Scores, answers: Sequence[Answer]) -> Compared:
+    """Differences in what an answer says of its score.
+
+    Numbers of the model are let go within its tolerance, each for itself. What follows from a score
+    is held against the one that was served where that was let go.
+    """
     sources = [answer.source for answer in answers]
     outputs = by.pipeline.model.outputs
-    labels = [(outputs.otherwise, outputs.label)[high] for high in scores.high.tolist()]
-    found = texts_differ("predictions", "label", [a.label for a in answers], labels, sources)
-    columns = {"score": scores.score, "confidence": scores.confidence}
+    columns = {"score": scores.score}
+    if outputs.confidence is not None:
+        columns["confidence"] = scores.confidence
     columns |= {f"values.{name}": column for name, column in scores.values.items()}
+    found: list[Difference] = []
     for name, column in columns.items():
-        recorded = [_number(answer, name) for answer in answers]
-        found += scores_differ(name, recorded, numbers(column), sources)
-    if not by.tolerance:
-        return Compared(found)
-    close = {one.source for one in found if one.column == "score" and _within(one, by.tolerance)}
-    kept = [one for one in found if one.source not in close]
-    return Compared(kept, len(close))
+        found += scores_differ(name, _numbers(answers, name), numbers(column), sources)
+    close = {one for one in found if by.tolerance and _within(one, by.tolerance)}
+    score = _served(scores, close, sources)
+    labels = [
+        (outputs.otherwise, outputs.label)[high]
+        for high in high_of(score, outputs.threshold).tolist()
+    ]
+    kept = texts_differ("predictions", "label", [a.label for a in answers], labels, sources)
+    kept += [one for one in found if one not in close]
+    if outputs.confidence is None:
+        column = confidence_of(score, outputs.threshold)
+        ours = _numbers(answers, "confidence")
+        kept += scores_differ("confidence", ours, numbers(column), sources)
+    return Compared(kept, {one.source for one in close})
+
+
+def _served(scores: Scores, close: Collection[Difference], sources: Sequence[str]) -> F32:
+    """Scores as computed, float32 (N,); as recorded where those are close enough."""
+    score = scores.score.copy()
+    recorded = {one.source: float(one.recorded) for one in close if one.column == "score"}
+    for row, source in enumerate(sources):
+        if source in recorded:
+            score[row] = recorded[source]
+    return score
+
+
+def _numbers(answers: Sequence[Answer], name: str) -> list[bytes]:
+    return [_number(answer, name) for answer in answers]
 
 
 def _number(answer: Answer, name: str) -> bytes:

@@ -76,7 +76,7 @@ class Verdict(msgspec.Struct, kw_only=True):
         unknown_models: Digest of models that are kept nowhere, to predictions not compared.
         unknown_pipelines: Digest of pipeline files kept nowhere, to rows compared with the given.
         rebuilt: Rows served from a truncated history, as they were flagged.
-        tolerated: Scores that differ within the tolerance that their model was given.
+        tolerated: Predictions with a number that differs within the tolerance of their model.
         expired: Offsets that went while they were to be read.
         missing: What was asked for and is not to be had.
         seconds: How long it took.
@@ -112,12 +112,14 @@ class Verdict(msgspec.Struct, kw_only=True):
         tallies = (self.features, self.predictions)
         return (
             not any(
-                t.differences.values or t.missing or t.unexpected or t.unreadable for t in tallies
+                t.differences.values or t.missing or t.unexpected or t.unreadable or t.uncompared
+                for t in tallies
             )
             and not self.unknown_models
             and not self.expired
             and not self.missing
             and self.features.compared > 0
+            and (self.predictions.compared > 0 or not self.predictions.pending)
         )
 
     def reservations(self) -> list[str]:
@@ -154,10 +156,13 @@ class Verdict(msgspec.Struct, kw_only=True):
         if self.rebuilt:
             lines.append(f"{self.rebuilt} rows were served from a truncated history, and say so")
         if self.tolerated:
-            lines.append(f"{self.tolerated} scores differ within the tolerance of their model")
+            lines.append(f"{self.tolerated} predictions differ within the tolerance of their model")
         if self.expired:
             lines.append(f"{self.expired} offsets of the range have expired and are not compared")
         lines += [one.line for one in self.missing]
+        behind = self.features.uncompared + self.predictions.uncompared
+        if behind:
+            lines.append(f"{behind} rows were published again too far behind to be compared")
         pending = max(self.features.pending, self.predictions.pending)
         if pending:
             lines.append(f"{pending} events were not served yet")

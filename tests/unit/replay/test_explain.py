@@ -52,6 +52,29 @@ async def test_back_to_the_event_and_forward_to_the_summary(world):
     assert "summary" in told
 
 
+async def test_of_several_revisions_the_last_is_named(world):
+    """Whatever came before it, or was released twice, is of the past."""
+    one = prediction(world, 5)
+    [first] = (await explain(one["id"], world.past())).summaries
+    log = world.logs.log(world.topics.summaries.name, 0)
+    [was] = [
+        msgspec.json.decode(value)
+        for at, value in enumerate(log.values)
+        if first.at.endswith(f"@{at}")
+    ]
+    for rev, rows in ((2, was["rows"] + 2), (1, was["rows"] + 1), (0, was["rows"])):
+        log.append(None, msgspec.json.encode({**was, "rev": rev, "rows": rows}), log.times[-1])
+
+    found = await explain(one["id"], world.past())
+
+    [last] = found.summaries
+    assert (last.rev, last.rows) == (2, was["rows"] + 2)
+    assert last.at == f"{world.topics.summaries.name}[0]@{len(log.values) - 3}"
+    told = "\n".join(command.lines(found))
+    assert "revision 2" in told
+    assert "too late is in none" in told
+
+
 async def test_what_has_expired_is_a_line_each(world):
     """Record, block and prediction gone: each is said, and the id still tells the source."""
     one = prediction(world, 5)

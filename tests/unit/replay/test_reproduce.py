@@ -9,8 +9,12 @@ from fakes.onnx_models import mlp
 from fakes.replay_world import World, spec
 
 from headrace.schemas.block import FeatureBlock
+from headrace.serving.scorer import confidence_of
+from headrace.streams.replay.against import Against
+from headrace.streams.replay.held import KEPT_ROWS, Row
 from headrace.streams.replay.ranges import Span
 from headrace.streams.replay.reproduce import reproduce
+from headrace.streams.replay.verdict import Verdict
 
 EVERYTHING = [Span(0, 0, 1 << 40)]
 
@@ -107,6 +111,129 @@ async def test_what_was_not_recorded_is_missing_or_pending(world):
     found = await reproduce(world.past(), EVERYTHING)
     assert not found.reproduced
     assert (found.predictions.missing, found.predictions.first_missing) == (1, gone["source"])
+
+
+def cut(log, stay):
+    """Keep only records of which this is so."""
+    kept = [at for at, value in enumerate(log.values) if stay(at, value)]
+    for column in ("keys", "times", "values"):
+        setattr(log, column, [getattr(log, column)[at] for at in kept])
+
+
+def offset_of(value):
+    """Source offset of a prediction."""
+    return int(msgspec.json.decode(value)["source"].rpartition("@")[2])
+
+
+@pytest.mark.parametrize("kept_rows", [KEPT_ROWS, 8])
+async def test_predictions_lost_at_the_end_of_a_range_are_missing(world, monkeypatch, kept_rows):
+    """Later ones were served, however far behind: those of the range are not still to come."""
+    monkeypatch.setattr("headrace.streams.replay.held.KEPT_ROWS", kept_rows)
+    monkeypatch.setattr("headrace.streams.replay.reproduce.KEPT_ROWS", kept_rows)
+    lost = range(150, 200)
+    log = world.logs.log(world.topics.predictions.name, 0)
+    gone = {offset_of(value) for value in log.values} & set(lost)
+    cut(log, lambda at, value: offset_of(value) not in lost)
+
+    found = await reproduce(world.past(), [Span(0, 130, 200)])
+
+    assert not found.reproduced
+    assert (found.predictions.missing, found.predictions.pending) == (len(gone), 0)
+    assert found.predictions.first_missing == f"{world.source}[0]@{min(gone)}"
+    assert (found.features.missing, found.features.pending) == (0, 0)
+
+
+async def test_feature_blocks_lost_at_the_end_of_a_range_are_missing(world):
+    """As of predictions."""
+    log = world.logs.log(world.topics.features.name, 0)
+    first = next(
+        int(block.offsets[0])
+        for block in map(FeatureBlock.decode, log.values)
+        if block.offsets[0] >= 150
+    )
+    cut(log, lambda at, value: not first <= FeatureBlock.decode(value).offsets[0] < 200)
+
+    found = await reproduce(world.past(), [Span(0, 100, 200)])
+
+    assert not found.reproduced
+    assert found.features.missing > 0
+    assert found.features.pending == 0
+
+
+async def test_predictions_of_which_all_expired_are_not_reproduced(world):
+    """Nothing to compare is no success."""
+    log = world.logs.log(world.topics.predictions.name, 0)
+    log.begin = len(log.values)
+
+    found = await reproduce(world.past(), EVERYTHING)
+
+    assert found.features.compared > 0
+    assert found.predictions.compared == 0
+    assert not found.reproduced
+
+
+async def test_what_came_again_too_far_behind_is_not_reproduced(world, monkeypatch):
+    """It could not be compared, and that is said."""
+    monkeypatch.setattr("headrace.streams.replay.held.KEPT_ROWS", 8)
+    log = world.logs.log(world.topics.predictions.name, 0)
+    log.append(log.keys[0], log.values[0], log.times[-1])
+
+    found = await reproduce(world.past(), EVERYTHING)
+
+    assert found.predictions.uncompared > 0
+    assert not found.reproduced
+    assert any("too far behind" in line for line in found.reservations())
+
+
+@pytest.mark.parametrize("lost", [range(1), range(20, 60)])
+async def test_what_was_let_go_unmet_is_missing(world, monkeypatch, lost):
+    """One event, the first of the log, or many: what is held no longer was not met either."""
+    monkeypatch.setattr("headrace.streams.replay.held.KEPT_ROWS", 32)
+    log = world.logs.log(world.topics.predictions.name, 0)
+    gone = {offset_of(value) for value in log.values} & set(lost)
+    cut(log, lambda at, value: offset_of(value) not in lost)
+
+    found = await reproduce(world.past(), [Span(0, 0, 120)])
+
+    assert gone
+    assert not found.reproduced
+    assert found.predictions.missing == len(gone)
+
+
+async def test_all_is_met_only_where_nothing_was_let_go_unmet(world):
+    """An offset of 0 counts as any other, and so do many."""
+    past = world.past()
+    for offsets in ([0], [0, 1], [7]):
+        against = Against(past.definitions, Verdict(pipeline="press", topic="t"), EVERYTHING[0])
+        assert against.complete
+        block = FeatureBlock.decode(world.logs.log(world.topics.features.name, 0).values[0])
+        block = block.slice(0, len(offsets))
+        block.offsets = np.array(offsets, np.int64)
+        met = np.ones(len(offsets), np.bool_)
+        await against.let_go([Row(block, ~met, met)])
+        assert not against.complete
+
+
+async def test_a_tolerance_of_scores_hides_no_wrong_label(world):
+    """A score that another batch made a little different does not excuse its event."""
+    world.pipeline = spec(model={"file": "model.onnx", "batch_tolerance": 1e-3})
+    topic, log = world.topics.predictions.name, world.logs.log(world.topics.predictions.name, 0)
+    first = len(log.values)
+    world.send(30)
+    await world.live()
+    score = np.array([msgspec.json.decode(log.values[first])["score"]], np.float32) + 4e-4
+    other = {"score": score[0].item(), "confidence": confidence_of(score, 0.5)[0].item()}
+    other = {name: float(str(np.float32(value))) for name, value in other.items()}
+
+    world.change(topic, first, **other)
+    found = await reproduce(world.past(), EVERYTHING)
+    assert found.reproduced, msgspec.to_builtins(found)
+    assert found.tolerated == 1
+
+    world.change(topic, first, label="other")
+    found = await reproduce(world.past(), EVERYTHING)
+    assert not found.reproduced
+    assert found.predictions.differences.columns == {"label": 1}
 
 
 async def test_a_prediction_of_no_event_is_unexpected(world):
