@@ -66,6 +66,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         position: Next offset to process.
         lag: Records written and not finished.
         in_flight: Batches taken and not finished.
+        given: Rows that the lane has published since it began.
         taken_over: State and position are ours; false while a takeover is under way.
         step: What the lane has in hand: ``takeover``, ``process``, ``publish``, ``online rows``,
             ``checkpoint``; None between two batches.
@@ -76,6 +77,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     position: int = 0
     lag: int = 0
     in_flight: int = 0
+    given: int = 0
     taken_over: bool = True
     step: str | None = None
     step_s: float = 0.0

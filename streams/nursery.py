@@ -106,28 +106,34 @@ class Nursery:
                     data, files, *_ = socket.recv_fds(self._channel, MOST_BYTES, STREAMS + 1)
                     if not data:
                         break
-                    request = Request(*json.loads(data))
-                    if self._fork(request, files):
+                    if (request := self._begun(data, files)) is not None:
                         return request
         while self._told:
             self._reap()
             time.sleep(_LINGER_S)
         return None
 
-    def _fork(self, request: Request, files: list[int]) -> bool:
-        """Whether this is the worker."""
-        *streams, told = files
+    def _begun(self, data: bytes, files: list[int]) -> Request | None:
+        """The request, where this is the worker; what cannot be forked fails its starter alone."""
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            request = Request(*json.loads(data))
+            *streams, told = files
+            pid = os.fork()
+        except (OSError, ValueError):
+            # Memory, processes or descriptors ran out: the starter hears that nobody is there.
+            for file in files:
+                os.close(file)
+            return None
         if pid == 0:
             self._leave()
             _become(request, streams, parent)
             _tell(told, os.getpid())
-            return True
+            return request
         for file in streams:
             os.close(file)
         self._told[pid] = told
-        return False
+        return None
 
     def _leave(self) -> None:
         """In the new worker: nothing of the nursery's stays open or set."""

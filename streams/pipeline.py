@@ -247,6 +247,8 @@ async def _run_beside(
     """
     while not running.ready and not over.is_set():  # noqa: ASYNC110 - no event tells of it
         await asyncio.sleep(READY_LOOK_S)
+    if over.is_set():
+        return
     stopping = asyncio.create_task(_stop_when(over, other))
     try:
         await other.run()

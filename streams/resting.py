@@ -29,6 +29,8 @@ what comes first into it is awaited no longer. An event that comes later amends.
 class Resting:
     """When it is time to say of each partition that it rests: twice in each rest, no more.
 
+    It rests while it gives no rows: what comes may all be dead letters, and every summary waits.
+
     First when the windows of all devices whose clocks are right can close; then, later by what a
     clock may be ahead, when those of the others can. Of one that was never used, once.
 
@@ -54,30 +56,30 @@ class Resting:
         since, self._since = self._since, {}
         found = []
         for part in partitions:
-            if not _rests(part):
+            if not part.taken_over:
                 continue
-            position, began_s, said = since.get(part.partition, (part.position, now_s, 0))
-            if position != part.position:
-                position, began_s, said = part.position, now_s, 0
+            given, began_s, said = since.get(part.partition, (part.given, now_s, 0))
+            if given != part.given:
+                given, began_s, said = part.given, now_s, 0
             moments_s = self._moments_s if part.position else (UNUSED_S,)
-            if said < len(moments_s) and now_s - began_s >= moments_s[said]:
+            late = said < len(moments_s) and now_s - began_s >= moments_s[said]
+            if late and _done(part):
                 said += 1
                 found.append(part.partition)
-            self._since[part.partition] = position, began_s, said
+            self._since[part.partition] = given, began_s, said
         return found
 
     def unsaid(self, partitions: Iterable[int]) -> None:
         """Saying so failed: it is due again."""
         for partition in partitions:
             if partition in self._since:
-                position, began_s, said = self._since[partition]
-                self._since[partition] = position, began_s, max(0, said - 1)
+                given, began_s, said = self._since[partition]
+                self._since[partition] = given, began_s, max(0, said - 1)
 
 
-def _rests(part: PartitionStatus) -> bool:
-    """It is ours, and everything in it is done."""
-    done = part.lag == 0 and part.in_flight == 0 and part.step is None
-    return done and part.taken_over
+def _done(part: PartitionStatus) -> bool:
+    """Everything in it is done."""
+    return part.lag == 0 and part.in_flight == 0 and part.step is None
 
 
 async def say_rests(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import time
@@ -26,13 +27,20 @@ from headrace.streams.delivery.outlet import outlet_of
 from headrace.streams.delivery.ownership import Owned, Takeover
 from headrace.streams.delivery.ports import Delivered, StagePorts
 from headrace.streams.delivery.retry import retried
-from headrace.streams.drill.crash_points import armed
+from headrace.streams.drill.crash_points import CrashPoint, armed
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.delivery")
 
-CRASH_POINT = armed(os.environ)
-"""Where a drill wants this worker to end; None everywhere else."""
+
+@functools.cache
+def crash_point() -> CrashPoint | None:
+    """Where a drill wants this worker to end; None everywhere else.
+
+    Asked by the first lane: this module may be imported before the worker is forked and told.
+    """
+    return armed(os.environ)
+
 
 LEAVE_S = 2.0
 """How long a lane that ends looks after its checkpoint; the worker's own deadline is longer."""
@@ -73,6 +81,8 @@ class Lane:
         """The partition was taken over; its batches are being worked through."""
         self.owned: Owned | None = None
         """What we own between two batches; None while anything about it is in doubt."""
+        self.given = 0
+        """Rows it has published since it began."""
         self._stage = stage
         self._outlet = outlet_of(stage, topic, partition)
         self._takeover = Takeover(stage, self._outlet)
@@ -101,8 +111,8 @@ class Lane:
     @contextmanager
     def _in_hand(self, step: str) -> Iterator[None]:
         """A step as the watchdog sees it: one that is repeated keeps its beginning."""
-        if CRASH_POINT is not None:
-            CRASH_POINT.enter(self._stage.agent.stage, step)
+        if (point := crash_point()) is not None:
+            point.enter(self._stage.agent.stage, step)
         self._steps[step] = time.monotonic()
         try:
             yield
@@ -203,21 +213,38 @@ class Lane:
         group's offset is gone too, with a position long past. What is wrong with the store must not
         hold up who leaves for more than a moment.
         """
-        if self.owned is None:
+        if (owned := self.owned) is None:
             return
-        ours = (self.owned.claim, self.owned.stored)
         try:
             async with asyncio.timeout(LEAVE_S):
-                claim, position = await self._retried(
-                    "held", lambda: self._stage.store.held(self._key)
-                )
-                if claim <= ours[0] and (claim, position) != ours:
+                found = await self._retried("held", lambda: self._stage.store.held(self._key))
+                if found[0] <= owned.claim and found != (owned.claim, owned.stored):
                     log.warning("%s is written again: the store was rolled back", self._key)
                     self.owned = None
-                    self.owned = await self._retried("takeover", self._take)
+                    await self._retried("rewrite", lambda: self._claimed_anew(owned))
+                    self.owned = owned
         except (TimeoutError, RetryableError) as error:
             why = str(error) or f"no answer within {LEAVE_S:g} s"
             log.warning("%s is left as the store has it: %s", self._key, why)
+
+    async def _claimed_anew(self, owned: Owned) -> None:
+        """The whole state under a claim that is ours, if the group still has us.
+
+        Raises:
+            OwnershipLostError: it has gone on without us, or somebody claimed it meanwhile.
+        """
+        owned.claim = await self._stage.store.claim(self._key)
+        await self._outlet.fence()
+        offset = await self._stage.group.committed(self.topic, self.partition)
+        if offset is not None:
+            await self._stage.group.commit(self.topic, self.partition, offset)
+        meta = owned.meta(self._stage.agent.layout, self._stage.partitions)
+        outcome = await self._stage.store.rewrite(
+            self._key, claim=owned.claim, meta=meta, fields=owned.state.dump()
+        )
+        if outcome is not WriteOutcome.WRITTEN:
+            raise OwnershipLostError(f"checkpoint {self._key!r} was claimed by another worker")
+        owned.stored = owned.position
 
     async def _process(self, owned: Owned, records: RecordBatch) -> None:
         """Make every record at or above P durable."""
@@ -340,6 +367,7 @@ class Lane:
 
     def _count(self, part: RecordBatch, effects: Effects, seconds: float) -> None:
         counts, counters = effects.counts, self._stage.counters
+        self.given += counts.get("out", 0)
         counters.events.update(counts)
         counters.batches += 1
         counters.busy_s += seconds

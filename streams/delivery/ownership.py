@@ -113,6 +113,8 @@ class Takeover:
             committed = finished
         recovery = Recovery(self._stage, topic, partition, begin=begin, end=end)
         found = await recovery.find(checkpoint, committed)
+        if found.another_log and found.state is None:
+            committed = begin  # what the group has, if anything, is of the log before
         owned = self._loaded(topic, partition, claim, found, committed, begin)
         self._tell(topic, partition, owned, committed)
         await self._catch_up(topic, partition, owned, committed)
@@ -138,8 +140,6 @@ class Takeover:
         """State at R; without one, the empty state at the log's start."""
         state = self._stage.agent.new_state(topic, partition)
         if found.state is None:
-            if committed is None and found.another_log:
-                committed = begin  # the bus forgot the group's offset with the log before it
             if committed is None:
                 raise StateError(
                     f"partition {topic}[{partition}] has neither a checkpoint nor a group offset; "

@@ -40,7 +40,7 @@ class Found:
         state: Checkpoint or snapshot; None: begin with nothing.
         stored: It is the checkpoint that the store has.
         epoch: How many logs of this name there were before this one, as far as is known.
-        another_log: A state was set aside because it is of another log.
+        another_log: The checkpoint was set aside because it is of another log.
     """
 
     state: Snapshot | None
@@ -115,6 +115,7 @@ class Recovery:
                 be rebuilt from less. StoreRefusedError: fatal.
         """
         found = checkpoint if await self._usable("checkpoint", checkpoint) else None
+        another_log = self._another_log
         position = found.meta.position if found else -1
         wanted = max(committed or 0, self._begin)
         if committed is not None and position < wanted:
@@ -125,7 +126,7 @@ class Recovery:
                     self._topic, self._partition, nearer.meta.position,
                 )  # fmt: skip
                 return Found(nearer, stored=False, epoch=max(self._epoch, nearer.meta.epoch))
-        return Found(found, found is not None, self._epoch, self._another_log)
+        return Found(found, found is not None, self._epoch, another_log)
 
     async def nearest(self, after: int, upto: int) -> Snapshot | None:
         """The usable snapshot with the highest position in (after, upto], the newest of several.

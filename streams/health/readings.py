@@ -33,6 +33,10 @@ class LaneReadings(Protocol):
     def position(self) -> int:
         """Next offset to process; 0 before the first takeover is done."""
 
+    @property
+    def given(self) -> int:
+        """Rows that it has published since it began."""
+
 
 def partition_statuses(
     lanes: Iterable[LaneReadings],
@@ -57,6 +61,7 @@ def partition_statuses(
             position=lane.position,
             lag=lag.get(lane.partition, 0),
             in_flight=in_flight.get(lane.partition, 0),
+            given=lane.given,
             taken_over=lane.ready and (lane.step is None or lane.step[0] != TAKEOVER),
             step=None if lane.step is None else lane.step[0],
             step_s=0.0 if lane.step is None else round(max(0.0, now_s - lane.step[1]), 3),

@@ -29,6 +29,7 @@ class FakeLane:
     partition: int = 0
     ready: bool = False
     step: tuple[str, float] | None = None
+    given: int = 0
     position: int = 0
 
 

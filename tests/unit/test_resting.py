@@ -31,18 +31,25 @@ def said(*looks: tuple[float, PartitionStatus]) -> list[float]:
 def test_twice_in_each_rest() -> None:
     """After `idle_s`, and once more for clocks that are ahead; then not until it moved again."""
     seconds = [float(second) for second in range(200)]
-    moved = PartitionStatus(partition=2, position=10)
+    moved = PartitionStatus(partition=2, position=10, given=1)
     looks = [(now_s, AT if now_s < 100 else moved) for now_s in seconds]
 
     assert said(*looks) == [31.0, 51.0, 131.0, 151.0]
 
 
 def test_what_is_not_at_its_end_does_not_rest() -> None:
-    """Lag, open batches, a step in hand, a takeover: none of them rests."""
+    """Lag, open batches, a step in hand, a takeover: nothing is said meanwhile."""
     for change in ({"lag": 1}, {"in_flight": 1}, {"step": "publish"}, {"taken_over": False}):
         part = msgspec.structs.replace(AT, **change)
         assert said(*((float(second), part) for second in range(99))) == []
-    assert said((0.0, AT), (30.0, msgspec.structs.replace(AT, lag=1)), (31.0, AT)) == []
+    assert said((0.0, AT), (30.0, msgspec.structs.replace(AT, given=1)), (31.0, AT)) == []
+
+
+def test_what_gives_no_rows_rests() -> None:
+    """Dead letters all the time, and a look in the middle of each: every summary waits for it."""
+    looks = [msgspec.structs.replace(AT, position=n, lag=n % 2) for n in range(60)]
+
+    assert said(*((float(n), part) for n, part in enumerate(looks))) == [32.0, 52.0]
 
 
 def test_of_a_partition_that_was_never_used_it_is_said_once() -> None:

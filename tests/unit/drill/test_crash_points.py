@@ -56,3 +56,16 @@ def test_every_point_is_read_back() -> None:
             point = armed({VARIABLE: f"{stage}:{step}:2"})
             assert (point.stage, point.step, point.count) == (stage, step, 2)
     assert armed({}) is None
+
+
+def test_a_worker_asks_itself_after_what_it_runs_was_imported() -> None:
+    """It is forked from a process that has imported everything and was told nothing."""
+    program = (
+        "import os; from headrace.streams.delivery import lane; "
+        f"os.environ[{VARIABLE!r}] = 'serve:publish:2'; print(lane.crash_point())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout.strip() == "serve:publish:2", done.stderr

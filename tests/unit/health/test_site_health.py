@@ -87,7 +87,7 @@ async def test_all_well(scene: Scene) -> None:
     assert (facts["live"], facts["ready"], facts["bus"]) == (True, True, "answers")
     assert facts["workers"][0]["partitions"] == [
         {
-            "partition": 0, "position": 4, "lag": 0, "in_flight": 0, "taken_over": True,
+            "partition": 0, "position": 4, "lag": 0, "in_flight": 0, "given": 0, "taken_over": True,
             "step": None, "step_s": 0.0, "still_s": 0.0,
         }
     ]  # fmt: skip
