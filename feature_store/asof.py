@@ -14,6 +14,7 @@ def newest_as_of(
     wanted: NDArray[np.int32],
     moments_ms: I64,
     known_ms: I64 | None = None,
+    before_ms: I64 | None = None,
 ) -> I64:
     """For each moment of an entity its newest feature row of that time or before.
 
@@ -28,6 +29,8 @@ def newest_as_of(
         wanted: int32 (M,), entity of each moment; -1 is one without rows.
         moments_ms: int64 (M,).
         known_ms: int64 (N,), when each row was logged: then a row counts only from there on, too.
+        before_ms: int64 (N,), newest event time of each row's entity in the log before these rows
+            begin, which each of them has in its averages.
 
     Returns:
         int64 (M,), index of the row; -1 where there is none.
@@ -58,6 +61,8 @@ def newest_as_of(
         open_from = reached
         if known_ms is not None:
             open_from = np.maximum(reached, np.maximum.accumulate(known_ms[rows]))
+        if before_ms is not None:
+            open_from = np.maximum(open_from, np.maximum.accumulate(before_ms[rows]))
         upto = np.searchsorted(open_from, moments_ms[moments], side="right") - 1
         there = upto >= 0
         found[moments[there]] = rows[newest[upto[there]]]

@@ -42,6 +42,25 @@ def test_each_label_gets_what_a_walk_over_the_log_gives(rows, labels, known):
 
 
 @settings(deadline=None)
+@given(ROWS, LABELS, st.integers(0, 25))
+def test_what_lies_before_the_rows_has_a_part_in_them(rows, labels, begin):
+    """Cut the log anywhere: a row is taken only where the walk over all of it allows that."""
+    begin = min(begin, len(rows))
+    columns = np.array(rows, np.int64).reshape(-1, 3)[begin:]
+    reached = [max((r[1] for r in rows[:begin] if r[0] == e), default=-1) for e in range(4)]
+    found = newest_as_of(
+        columns[:, 0].astype(np.int32),
+        columns[:, 1],
+        np.array([e for e, _ in labels], np.int32),
+        np.array([t for _, t in labels], np.int64),
+        before_ms=np.array(reached, np.int64)[columns[:, 0]],
+    )
+    for (entity, moment), row in zip(labels, found.tolist(), strict=True):
+        late = 0 <= entity < 4 and reached[entity] > moment
+        assert row == (-1 if late else plain(rows[begin:], entity, moment, known=False))
+
+
+@settings(deadline=None)
 @given(ROWS, LABELS)
 def test_no_event_after_a_label_has_a_part_in_its_row(rows, labels):
     """Whatever comes later than the label could be any other event, and the row stays."""

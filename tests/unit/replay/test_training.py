@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
 from fakes.replay_world import World
 from fakes.services import without
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.schemas.block import FeatureBlock
 from headrace.schemas.errors import MissingExtraError, SettingsError
@@ -40,6 +46,34 @@ def served(world):
             strict=True,
         )
     return found
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 159), st.booleans(), st.booleans())
+def test_a_range_begins_with_the_future_of_what_lies_before(seed, start, known, snapshot):
+    """Any start: no row of the range owes anything to an event before it and after the label."""
+
+    async def check(folder):
+        world = World(folder, seed)
+        world.send(start)
+        await world.live(snapshot=snapshot)
+        world.send(160 - start)
+        await world.live()
+        rows = served(world)
+        moments = np.array([row[1] + 500 * (k % 5) for k, row in enumerate(rows)])
+        labels = LabelRows([row[0] for row in rows], moments, {})
+        made = await training_set(world.past(), [Span(0, start, 160)], labels, known=known)
+        for k, (entity, moment) in enumerate(zip(labels.entities, moments.tolist(), strict=True)):
+            best = None
+            for row in (row for row in rows if row[0] == entity):
+                if row[1] > moment or (known and row[2] > moment):
+                    break
+                if row[3] >= start and (best is None or row[1] >= best[1]):
+                    best = row
+            assert made.sources[k] == ("" if best is None else f"{world.source}[0]@{best[3]}")
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(check(Path(folder)))
 
 
 @pytest.mark.parametrize("known", [False, True])
