@@ -20,7 +20,7 @@ from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.kafka_bus import KafkaWriter
 from headrace.streams.replay.ask import Ask
 from headrace.streams.replay.folder import Report
-from headrace.streams.replay.frames import open_replay
+from headrace.streams.replay.frames import Replayed, open_replay
 from headrace.streams.replay.pool import Progress, begin_export, run_export
 from headrace.streams.replay.ranges import Missing, Wanted
 from headrace.streams.replay.rehearse import Rehearsal
@@ -50,8 +50,7 @@ async def print_rows(ask: Ask, wanted: Wanted, *, full_speed: bool) -> int:
         async for batch in batches:
             for row in batch.to_pylist():
                 click.echo(json.dumps(row, default=plain, ensure_ascii=False))
-        warn(replayed.missing, len(replayed.unreadable), replayed.unreadable)
-        return INCOMPLETE if replayed.missing or replayed.unreadable else 0
+        return _left_out(replayed)
 
 
 def plain(value: Any) -> str:
@@ -98,12 +97,20 @@ async def rehearse(ask: Ask, wanted: Wanted, into: str, speed: float | None) -> 
             done = await rehearsal.run()
         finally:
             await writer.stop()
-        warn(replayed.missing, 0, ())
+    code = _left_out(replayed)
     click.echo(
         f"{done.sent:,} records of {replayed.plan.topic} written into {into}, "
         f"{done.late_s:.3f} s late at most"
     )
-    return INCOMPLETE if replayed.missing else 0
+    return code
+
+
+def _left_out(replayed: Replayed) -> int:
+    """Say what was read and is in no row; the exit code."""
+    warn(replayed.missing, len(replayed.unreadable), replayed.unreadable)
+    if replayed.undated:
+        click.echo(_undated(replayed.undated), err=True)
+    return INCOMPLETE if replayed.missing or replayed.unreadable else 0
 
 
 async def _tell(progress: Progress) -> None:
@@ -147,8 +154,13 @@ def show(report: Report, *, as_json: bool) -> int:
             f"{report.bytes:,} bytes"
         )
         if report.undated:
-            click.echo(f"{report.undated:,} without an event time were left out")
+            click.echo(_undated(report.undated))
     return 0 if report.is_whole else INCOMPLETE
+
+
+def _undated(count: int) -> str:
+    """Rows that could not be chosen by time."""
+    return f"{count:,} without an event time were left out"
 
 
 def warn(missing: Iterable[Missing], unreadable: int, named: Iterable[str]) -> None:

@@ -246,6 +246,19 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def check_files(self, sheet: Sheet, report: Report) -> None:
+        """Refuse a finished export of which files were lost since.
+
+        Raises:
+            SettingsError: fatal.
+        """
+        found = sum(self.file_of(part, sheet).is_file() for part in sheet.parts)
+        if found < report.files:
+            raise SettingsError(
+                f"the export of {report.topic} in {str(self.path)!r} has {found} of its "
+                f"{report.files} files; run the headrace replay that made it again"
+            )
+
     def _marks(self) -> Path:
         return self.path / ".parts"
 

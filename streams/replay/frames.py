@@ -28,6 +28,7 @@ class Replayed:
         plan: Where its rows are.
         missing: What was asked for and is not to be had, as far as it is known by now.
         unreadable: Records that gave no row so far, ``topic[partition]@offset``.
+        undated: Rows left out so far for want of an event time to choose them by.
     """
 
     def __init__(self, source: Source, sheet: Sheet, prediction: int | None, throttle: Throttle):
@@ -36,6 +37,7 @@ class Replayed:
         self.facts, self.plan = sheet.table, sheet.plan
         self.missing: list[Missing] = list(sheet.plan.missing)
         self.unreadable: list[str] = []
+        self.undated = 0
 
     @property
     def schema(self) -> Any:
@@ -60,7 +62,8 @@ class Replayed:
         async with aclosing(found) as pieces:
             async for piece in pieces:
                 self.unreadable += piece.unreadable
-                rows, _ = choose(piece.table, self.facts, self.plan.wanted, self._prediction)
+                rows, undated = choose(piece.table, self.facts, self.plan.wanted, self._prediction)
+                self.undated += undated
                 if rows.num_rows:
                     yield rows
                 await self._throttle.took(piece.size, piece.records)
@@ -166,6 +169,16 @@ class open_replay:  # noqa: N801 - read as a verb: `with open_replay(...) as rep
     def missing(self) -> list[Missing]:
         """What was asked for and is not to be had: see whether it is empty."""
         return self._opened()[1].missing
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Records that gave no row so far, ``topic[partition]@offset``."""
+        return self._opened()[1].unreadable
+
+    @property
+    def undated(self) -> int:
+        """Rows left out so far for want of an event time to choose them by."""
+        return self._opened()[1].undated
 
     def reader(self) -> Any:
         """A `pyarrow.RecordBatchReader`, to be read once: pandas, Polars and DuckDB take it."""

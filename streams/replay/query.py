@@ -68,7 +68,8 @@ class Database:
         full_speed: Read topics as fast as it goes.
 
     Raises:
-        MissingExtraError: DuckDB is not installed. SettingsError: an export is none. Both fatal.
+        MissingExtraError: DuckDB is not installed. SettingsError: an export is none, or not
+            whole. Both fatal.
     """
 
     def __init__(
@@ -154,6 +155,7 @@ class Database:
                 f"folder {str(path)!r} holds no whole export in Parquet, expected one to query; "
                 f"make it with headrace replay"
             )
+        folder.check_files(sheet, report)
         if report.files:
             files = f"read_parquet({_text(str(path / 'p*' / '*.parquet'))})"
         else:

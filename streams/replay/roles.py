@@ -62,10 +62,16 @@ def form_of(role: Role, pipeline: Pipeline | None, folder: Path, *, raw: bool = 
         raw: Add key, value and headers as they were read.
 
     Raises:
+        SettingsError: raw features, each block once for every event of it. Fatal.
         PipelineFileError: the pipeline's registry is missing or wrong. Fatal.
         MissingExtraError: pyarrow is not installed. Fatal.
     """
     form = _form(role, pipeline, folder)
+    if raw and form.role == "features":
+        raise SettingsError(
+            f"a record of {role.topic} is a block of many rows, expected one record a row to read "
+            f"it raw or write it again; name the topic {role.topic} itself with -p ''"
+        )
     form.raw = form.raw or raw
     return form
 

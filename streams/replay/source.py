@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,9 @@ from headrace.streams.replay.folder import Folder, Sheet
 from headrace.streams.replay.forms import RAW, Facts, Form
 from headrace.streams.replay.locate import locate
 from headrace.streams.replay.ranges import Edges, Missing, Plan, Span, Wanted, lay_out
+
+_Edge = tuple[int | None, int | None]
+"""First offset and the one to stop before; None is the log's own."""
 
 
 @dataclass(slots=True)
@@ -109,7 +112,8 @@ class ExportSource:
         raw: Want the records as they were read, too.
 
     Raises:
-        SettingsError: no whole export in Parquet is there, or it lacks the records. Fatal.
+        SettingsError: no whole export in Parquet is there, or it lacks files or the records.
+            Fatal.
     """
 
     def __init__(self, path: Path, *, raw: bool) -> None:
@@ -120,6 +124,7 @@ class ExportSource:
                 f"folder {str(path)!r} holds no whole export in Parquet, expected one to read; "
                 f"finish it, or name another"
             )
+        folder.check_files(sheet, report)
         if raw and not sheet.table.raw:
             raise SettingsError(
                 f"the export in {str(path)!r} has no records as they were read; make it with --raw"
@@ -138,11 +143,12 @@ class ExportSource:
             span.partition: Edges(span.start, span.stop, span.start, span.stop, wanted.start_ms)
             for span in self._sheet.plan.spans
         }
-        missing = [*self._report.missing, *self._unexported(wanted)]
-        for partition in [p for p in wanted.offsets or () if p not in edges]:
-            edges[partition] = Edges(0, 0, 0, 0)
+        unknown = [partition for partition in wanted.offsets or () if partition not in edges]
+        missing = [*self._report.missing, *self._unexported(wanted, unknown)]
+        edges |= {partition: Edges(0, 0, 0, 0) for partition in unknown}
         plan = lay_out(self.topic, wanted, edges, now_ms=now_ms)
-        found = (*missing, *(m for m in plan.missing if m not in missing))
+        beyond = (m for m in plan.missing if m not in missing and m.partition not in unknown)
+        found = (*missing, *beyond)
         return Plan(topic=self.topic, wanted=wanted, spans=plan.spans, missing=found)
 
     async def pieces(self, span: Span, fetch_bytes: int | None) -> AsyncGenerator[Piece]:
@@ -172,7 +178,7 @@ class ExportSource:
                 if part.stop > span.start and file.exists():
                     yield file
 
-    def _unexported(self, wanted: Wanted) -> Iterator[Missing]:
+    def _unexported(self, wanted: Wanted, unknown: Sequence[int]) -> Iterator[Missing]:
         held = self._sheet.plan.wanted
         devices = set(wanted.devices) <= set(held.devices) and wanted.devices
         asks_more = [
@@ -181,6 +187,7 @@ class ExportSource:
                 ("devices", bool(held.devices) and not devices),
                 ("predictions", held.prediction not in (None, wanted.prediction)),
                 ("times", held.is_timed and not _within(wanted, held)),
+                ("offsets", held.offsets is not None and not _among(wanted, held.offsets)),
             )
             if more
         ]
@@ -189,6 +196,12 @@ class ExportSource:
                 why="unexported",
                 line=f"the export of {self.topic} holds only the {' and '.join(asks_more)} that it "
                 f"was made for: others are not in it",
+            )
+        for partition in unknown:
+            yield Missing(
+                why="unexported",
+                partition=partition,
+                line=f"the export of {self.topic} has nothing of partition {partition}",
             )
 
 
@@ -199,6 +212,19 @@ def _within(wanted: Wanted, held: Wanted) -> bool:
     )
     stops = held.stop_ms is None or (wanted.stop_ms is not None and wanted.stop_ms <= held.stop_ms)
     return held.by == wanted.by and starts and stops
+
+
+def _among(wanted: Wanted, held: dict[int, _Edge]) -> bool:
+    """Whether every offset that is wanted was exported."""
+    return wanted.offsets is not None and all(
+        partition in held and _inside(span, held[partition])
+        for partition, span in wanted.offsets.items()
+    )
+
+
+def _inside(span: _Edge, held: _Edge) -> bool:
+    (first, last), (begin, end) = span, held
+    return (begin or 0) <= (first or 0) and (end is None or (last is not None and last <= end))
 
 
 def _raw_names(sheet: Sheet) -> tuple[str, ...]:

@@ -211,6 +211,60 @@ def test_an_export_is_read_as_its_topic(
         assert tables[0] == tables[1]
 
 
+_OFFSETS = st.dictionaries(
+    st.integers(0, 2), st.tuples(st.none() | st.integers(0, 4), st.none() | st.integers(5, 9))
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.none() | _OFFSETS.filter(bool), st.none() | _OFFSETS.filter(bool))
+def test_offsets_that_were_not_exported_are_missing(held: Any, asked: Any) -> None:
+    """An export of any offsets, asked for any: it is short of the topic only where it says so."""
+    log = [Logged(i, i, None, event(i, "d1", 0.5, i)) for i in range(9)]
+    reader = MemoryReader("t", [log, log])
+
+    def rows(offsets: Any) -> set[tuple[int, int]]:
+        whole = {0: (None, None), 1: (None, None)} if offsets is None else offsets
+        return {
+            (partition, at)
+            for partition, (first, last) in whole.items()
+            for at in range(first or 0, 9 if last is None else last)
+        }
+
+    async def missing(path: Path) -> Any:
+        if held is not None and 2 in held:  # refused: the topic has no such partition
+            return None
+        await export(source_of(reader), Wanted(offsets=held), path)
+        return (await ExportSource(path, raw=False).plan(Wanted(offsets=asked), now_ms=0)).missing
+
+    with TemporaryDirectory() as made:
+        found = asyncio.run(missing(Path(made) / "x"))
+    if found is not None and rows(asked) - rows(held):
+        assert "unexported" in {m.why for m in found}
+    elif found is not None and held is None:
+        assert found == ()
+
+
+def test_an_export_that_lost_a_file_is_refused(tmp_path: Path) -> None:
+    """As a source and in SQL, rather than to be silently shorter."""
+    from headrace.schemas.errors import SettingsError
+    from headrace.streams.replay.query import Database
+
+    log = [Logged(i, i, None, event(i, "d1", 0.5, i)) for i in range(20)]
+    source = source_of(MemoryReader("t", [log]))
+    sheet, _ = asyncio.run(export(source, Wanted(), tmp_path / "x"))
+    Folder(tmp_path / "x").file_of(sheet.parts[1], sheet).unlink()
+
+    with pytest.raises(SettingsError, match="2 of its 3 files"):
+        ExportSource(tmp_path / "x", raw=False)
+    try:
+        import duckdb as _  # noqa: F401
+    except ImportError:
+        without("duckdb is not installed; install the extra `sql`")
+    with pytest.raises(SettingsError, match="2 of its 3 files"):
+        Database(Ask(bus=BusSettings()), {}, {"x": tmp_path / "x"}, Wanted())
+
+
 def test_every_format_holds_the_same(tmp_path: Path) -> None:
     """Arrow files equal Parquet's tables; CSV has every row, with bytes and lists as text."""
     log = [Logged(i, i, None, event(i, "d1", 0.5, i), (("n", b"x"),)) for i in range(12)]
