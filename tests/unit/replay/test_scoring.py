@@ -10,6 +10,7 @@ from fakes.replay_world import spec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.schemas.fragments import numbers as numbers_of
 from headrace.schemas.protocols import Scores
 from headrace.serving.scorer import OnnxScorer, confidence_of, high_of
 from headrace.streams.replay.definitions import Candidate
@@ -42,16 +43,21 @@ def computed(score, extra):
     )  # fmt: skip
 
 
+def text(column):
+    """A number as the stage writes it: of one value there are several texts."""
+    return msgspec.Raw(numbers_of(column)[0])
+
+
 def answer(score, extra, **other: Any):
     """What was served of it, as it follows from these numbers, but for what is given."""
     said = computed(score, extra)
     raw = {
         "id": "0" * 32, "event_id": "e", "device_id": "d", "event_time": "t",
-        "score": float(str(said.score[0])), "confidence": float(str(said.confidence[0])),
+        "score": text(said.score), "confidence": text(said.confidence),
         "label": "anomaly" if said.high[0] else "normal", "tier": "model", "flags": (),
         "feature_age_ms": 0, "model": {"name": "m", "version": 1, "digest": "0" * 16},
         "source": "t[0]@7", "times_ms": {"device": 0, "ingest": 0, "served": 0},
-        "values": {"extra": float(str(said.values["extra"][0]))},
+        "values": {"extra": text(said.values["extra"])},
     }  # fmt: skip
     return msgspec.json.decode(msgspec.json.encode({**raw, **other}), type=Answer)
 
