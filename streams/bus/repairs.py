@@ -24,15 +24,19 @@ nobody awaits: a fenced producer ends with a traceback.
 **A batch that fails before it was sent.** A second future of it gets the error too, which nobody
 looks at; the event loop then reports it with a traceback for each batch of a fenced producer.
 
+**A start that is cancelled.** The first connection is nobody's until its first answer is there: a
+stage that is stopped just then left it open.
+
 **A header name that is no UTF-8.** See `header_names`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
-from aiokafka import errors  # type: ignore[import-untyped]
+from aiokafka import client, errors  # type: ignore[import-untyped]
 from aiokafka.consumer.fetcher import Fetcher  # type: ignore[import-untyped]
 from aiokafka.consumer.group_coordinator import (  # type: ignore[import-untyped]
     GroupCoordinator,
@@ -61,10 +65,41 @@ def repair_aiokafka() -> None:
     Fetcher.close = _closing(Fetcher.close)
     sender.BACKOFF_OVERRIDE = _MARKERS_S
     allow_any_names()
+    client.create_conn = _noted(client.create_conn)
+    client.AIOKafkaClient.bootstrap = _owning(client.AIOKafkaClient.bootstrap)
     MessageAccumulator.reenqueue = _wanted(MessageAccumulator.reenqueue)
     MessageBatch.failure = _failing(MessageBatch.failure)
     TransactionManager.error_transaction = _remembering(TransactionManager.error_transaction)
     setattr(GroupCoordinator, _DONE, True)
+
+
+_first: ContextVar[list[Any] | None] = ContextVar("first connections", default=None)
+
+
+def _noted(create_conn: Any) -> Any:
+    async def created(*args: Any, **options: Any) -> Any:
+        made = await create_conn(*args, **options)
+        if (first := _first.get()) is not None:
+            first[:] = [made]
+        return made
+
+    return created
+
+
+def _owning(bootstrap: Any) -> Any:
+    async def owned(self: Any) -> None:
+        made: list[Any] = []
+        token = _first.set(made)
+        try:
+            await bootstrap(self)
+        except asyncio.CancelledError:
+            for connection in made:
+                connection.close()
+            raise
+        finally:
+            _first.reset(token)
+
+    return owned
 
 
 def _checked(send: Any) -> Any:
