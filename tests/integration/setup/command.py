@@ -14,7 +14,7 @@ from pathlib import Path
 from headrace.streams.cli.context import pipeline_file
 
 HEADRACE = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"]
-LIMIT_S = 60.0
+LIMIT_S = 20.0
 
 
 @dataclass(frozen=True)
