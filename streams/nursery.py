@@ -199,7 +199,7 @@ def preload() -> None:
 
         load_faust()
     gc.collect()
-    # No collection of a worker's looks through it, which would copy its pages.
+    # A worker's collections would copy its pages; only the whole one, every ten minutes, looks at it.
     gc.freeze()
 
 

@@ -45,7 +45,7 @@ MOST_EVENTS = 400_000
 @click.command()
 @click.argument("pipeline", default="hosts")
 @click.option("--kills", type=click.IntRange(0, 1000), default=26, show_default=True,
-              help="Workers killed: 18 meet every crash point once.")  # fmt: skip
+              help="Workers killed: 26 meet every crash point once.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same faults.")
 @click.option("--seconds", type=click.FloatRange(0, 3000), default=60.0, show_default=True,
               help="Time over which faults are spread; more where they take longer.")  # fmt: skip
