@@ -199,7 +199,7 @@ def preload() -> None:
 
         load_faust()
     gc.collect()
-    # A worker's collections would copy its pages; only the whole one, every ten minutes, looks at it.
+    # Collections would copy its pages; a worker's whole one, every ten minutes, still does.
     gc.freeze()
 
 
