@@ -18,6 +18,7 @@ MetricName = Literal[
     "headrace_stream_held_limit_bytes",
     "headrace_stream_state_bytes",
     "headrace_stream_devices",
+    "headrace_stream_behind_seconds",
     "headrace_store_rewrites_total",
     "headrace_serving_calls_total",
     "headrace_serving_rows_total",
@@ -135,8 +136,10 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         "gauge",
         "By",
         _STAGE,
-        "memory of the devices' rows and the event ids known, estimated",
-        "growing without end: device ids that are never the same; look at the producers",
+        "memory of the devices' rows and the event ids known, estimated; of stage summarize, of "
+        "the parts of summaries",
+        "growing without end: device ids that are never the same, look at the producers; of "
+        "summarize above 256 MiB: one partition is behind, behind seconds say which",
     ),
     "headrace_stream_devices": MetricSpec(
         "gauge",
@@ -144,6 +147,15 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         (*_STAGE, "clock"),
         "devices by their clocks: ahead, right, behind; all of them any without clock_error",
         "ahead or behind rising: mend the time service of the devices",
+    ),
+    "headrace_stream_behind_seconds": MetricSpec(
+        "gauge",
+        "s",
+        _PARTITION,
+        "event time by which a partition's closed windows are behind those of the partition that "
+        "is furthest, of stage summarize; none of a partition for which no summary waits",
+        "one high for long: all summaries wait for that partition; see its lag in enrich and "
+        "serve, and the clocks of its devices",
     ),
     "headrace_store_rewrites_total": MetricSpec(
         "counter",

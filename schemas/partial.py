@@ -59,12 +59,14 @@ class Passed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         layout: As of a part.
         partition: Source partition.
         over_ms: Start of the last window that it is past, milliseconds since 1970.
+        after_ms: That of the last one before: between both it has nothing but what stands here.
         quiet: It rests and has no window open: nobody waits for it until it says something else.
     """
 
     layout: str
     partition: Count
     over_ms: Millis
+    after_ms: Millis = -(2**62)
     quiet: bool = False
 
 
@@ -84,8 +86,8 @@ def decode_partial(value: bytes) -> Part | Passed:
         ValueError: it is neither.
 
     Example:
-        >>> decode_partial(encode_partial(Passed(layout="l", partition=3, over_ms=10)))
-        Passed(layout='l', partition=3, over_ms=10, quiet=False)
+        >>> decode_partial(encode_partial(Passed(layout="l", partition=3, over_ms=10, after_ms=0)))
+        Passed(layout='l', partition=3, over_ms=10, after_ms=0, quiet=False)
     """
     try:
         return _decoder.decode(value)

@@ -16,7 +16,8 @@ STAGES = ("enrich", "serve")
 """Stages in the order of the data path, one process each."""
 ALL_STAGES = ("intake", *STAGES)
 """With the stage before them that only some pipelines have."""
-BESIDE = {"serve": "summarize"}
+FINALISER = "summarize"
+BESIDE = {"serve": FINALISER}
 """Stages that run in another one's process: few records, not worth a process of their own."""
 
 
@@ -84,18 +85,29 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class StateFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What ENRICH remembers of its devices, all partitions of a worker together.
+    """What ENRICH or the finaliser remembers, all partitions of a worker together.
 
     Attributes:
         entities: Devices.
-        bytes: Memory of their rows and of the event ids it knows, bytes, estimated.
+        bytes: Memory of their rows and of the event ids it knows, bytes, estimated; of the
+            finaliser, of the parts of summaries.
         clocks: Devices by their clocks: ``ahead``, ``right``, ``behind``; empty where no feature
             `clock_error` looks at them.
+        behind_s: Of the finaliser, by source partition: how much event time its closed windows are
+            behind those of the partition that is furthest, seconds. Summaries wait for the largest;
+            partitions for which they do not wait are left out.
     """
 
     entities: int = 0
     bytes: int = 0
     clocks: dict[str, int] = {}
+    behind_s: dict[str, float] = {}
+
+    @property
+    def furthest_behind(self) -> tuple[str, float] | None:
+        """The partition that summaries wait for, and its seconds; None where none is behind."""
+        worst = max(self.behind_s.items(), key=lambda found: found[1], default=("", 0.0))
+        return worst if worst[1] > 0 else None
 
     def __add__(self, other: StateFacts) -> StateFacts:
         """Of both together."""
@@ -104,6 +116,7 @@ class StateFacts(msgspec.Struct, frozen=True, kw_only=True):
             entities=self.entities + other.entities,
             bytes=self.bytes + other.bytes,
             clocks={n: self.clocks.get(n, 0) + other.clocks.get(n, 0) for n in names},
+            behind_s=self.behind_s | other.behind_s,
         )
 
 
@@ -148,7 +161,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         cpu_s: CPU time used, seconds.
         held_bytes: Bytes on the wire of what was fetched and is not finished.
         held_limit_bytes: Their bound; 0 before the stage has joined its group.
-        state: What it remembers of its devices; None for a stage that remembers none.
+        state: What it remembers; None for a stage that does not say.
         cache: Share of rows the cache answered, None while it is off.
         calls: Session calls.
         rows: Rows scored by the model.

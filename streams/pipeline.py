@@ -107,7 +107,15 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
     scorer = load_scorer(pipeline, folder)
     agent = ServeAgent(pipeline, topics, scorer)
     final = FinaliseAgent(pipeline, topics)
-    beside = StagePlan(BESIDE[stage], pipeline, topics, topics.partials, final, FINAL_RECORDS)
+    beside = StagePlan(
+        BESIDE[stage],
+        pipeline,
+        topics,
+        topics.partials,
+        final,
+        FINAL_RECORDS,
+        facts=final.facts,
+    )
     return StagePlan(
         stage,
         pipeline,

@@ -37,7 +37,7 @@ class StagePlan:
         agent: Its logic; a serving agent's model has passed its checks.
         scorer: The serving agent's scorer, None for other stages.
         resting: What ENRICH publishes of a partition that rests, None for other stages.
-        facts: What ENRICH remembers in one partition's state, None for other stages.
+        facts: What ENRICH or the finaliser remembers in one partition's state, None for others.
         folder: Where its model and registry files are.
         beside: The stage that runs in the same process.
     """
@@ -120,7 +120,7 @@ class RunningStage:
         return self.transport.held_bytes, self.transport.held_limit_bytes
 
     def state(self) -> StateFacts | None:
-        """What the stage remembers of its devices, None where it remembers none."""
+        """What the stage remembers, None where it does not say."""
         if self.plan.facts is None:
             return None
         known, self._facts = self._facts, {}

@@ -51,6 +51,7 @@ def rows(at: int, groups: int) -> ScoredRows:
     return ScoredRows(
         event_times_ms=times,
         log_times_ms=times,
+        served=np.arange(BATCH),
         entities=Labels([f"d{k}" for k in range(DEVICES)], random.integers(0, DEVICES, BATCH)),
         groups=Labels([f"g{k}" for k in range(groups)], random.integers(0, groups, BATCH)),
         score=score,

@@ -11,7 +11,10 @@ import orjson
 from headrace.enrichers.late import BEGINNING
 from headrace.schemas.protocols import Fields, OnlineRows
 
-_MARK, _PART, _RELEASED, _REACHED = b"passed ", b"part ", b"released ", b"reached"
+_MARK, _PART, _RELEASED = b"passed ", b"part ", b"released "
+_REACHED, _LACKING = b"reached", b"lacking"
+_BESIDE_PART = 200
+"""Bytes of a part in memory beside its value, about."""
 
 WindowKey = tuple[int, str]
 """Start of the window, milliseconds since 1970, and group."""
@@ -82,6 +85,11 @@ class Window:
         """Whether any of that is in no revision yet."""
         return self.released is None or not self.shares <= self.released.shares
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of its parts, estimated."""
+        return sum(len(value) + _BESIDE_PART for value in self.parts.values())
+
     def copy(self) -> Window:
         """One that can be changed by itself."""
         return Window(dict(self.parts), self.released)
@@ -95,17 +103,21 @@ class FinalState:
         marks: How far each source partition is.
         windows: What is kept: windows to be released, and released ones that can be amended.
         reached: Windows that start up to here may have been released, milliseconds since 1970.
-        behind: Windows up to there of which some part is in no revision yet.
+        lacking: Of windows that start up to here something was never read: none is released.
+        behind: Windows up to `reached` of which some part is in no revision yet.
+        memory_bytes: Memory of all parts, estimated.
     """
 
     marks: dict[int, Mark] = field(default_factory=dict)
     windows: dict[int, dict[str, Window]] = field(default_factory=dict)
     reached: int = BEGINNING
+    lacking: int = BEGINNING
     behind: set[WindowKey] = field(default_factory=set)
+    memory_bytes: int = 0
 
     def load(self, fields: Fields) -> None:
         """Become what `dump` once gave."""
-        self.marks, self.windows, self.reached = {}, {}, BEGINNING
+        self.marks, self.windows, self.reached, self.lacking = {}, {}, BEGINNING, BEGINNING
         for name, value in fields:
             if name.startswith(_MARK):
                 over_ms, quiet = orjson.loads(value)
@@ -118,12 +130,11 @@ class FinalState:
                 self._window(start, group).released = Released.decode(value)
             elif name == _REACHED:
                 self.reached = orjson.loads(value)
-        self.behind = {
-            (start, group)
-            for start, groups in self.windows.items()
-            for group, window in groups.items()
-            if start <= self.reached and window.waits
-        }
+            elif name == _LACKING:
+                self.lacking = orjson.loads(value)
+        kept = [((at, g), one) for at, groups in self.windows.items() for g, one in groups.items()]
+        self.behind = {key for key, window in kept if key[0] <= self.reached and window.waits}
+        self.memory_bytes = sum(window.memory_bytes for _, window in kept)
 
     def _window(self, start: int, group: str) -> Window:
         return self.windows.setdefault(start, {}).setdefault(group, Window())
@@ -132,6 +143,8 @@ class FinalState:
         """Every field."""
         if self.reached != BEGINNING:
             yield _REACHED, orjson.dumps(self.reached)
+        if self.lacking != BEGINNING:
+            yield _LACKING, orjson.dumps(self.lacking)
         yield from _marks(self.marks)
         for start, groups in self.windows.items():
             for group, window in groups.items():
@@ -149,19 +162,20 @@ class FinalDelta:
     Attributes:
         state: What it was made from.
         marks: All marks, new ones among them.
-        reached, behind: As of the state, after the batch.
+        reached, lacking, behind: As of the state, after the batch.
         touched: Windows that are different now; None for those that are forgotten.
     """
 
     state: FinalState
     marks: dict[int, Mark] = field(init=False)
     reached: int = field(init=False)
+    lacking: int = field(init=False)
     behind: set[WindowKey] = field(init=False)
     touched: dict[WindowKey, Window | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.marks, self.reached = dict(self.state.marks), self.state.reached
-        self.behind = set(self.state.behind)
+        self.lacking, self.behind = self.state.lacking, set(self.state.behind)
 
     def window(self, key: WindowKey) -> Window | None:
         """A window as it is now, not to be changed."""
@@ -198,17 +212,21 @@ class FinalDelta:
         known |= {key for key in self.touched if after < key[0] <= upto}
         return sorted(key for key in known if self.window(key) is not None)
 
-    def released(self, upto: int) -> list[WindowKey]:
-        """Windows that start up to a moment and were released."""
-        found = [(at, g) for at, groups in self.state.windows.items() if at <= upto for g in groups]
-        keys = dict.fromkeys([*found, *(key for key in self.touched if key[0] <= upto)])
+    def upto(self, start: int) -> list[tuple[WindowKey, Window]]:
+        """Windows that start up to a moment."""
+        found = [
+            (at, g) for at, groups in self.state.windows.items() if at <= start for g in groups
+        ]
+        keys = dict.fromkeys([*found, *(key for key in self.touched if key[0] <= start)])
         windows = ((key, self.window(key)) for key in keys)
-        return [key for key, window in windows if window is not None and window.released]
+        return [(key, window) for key, window in windows if window is not None]
 
     def changed(self) -> Fields:
         """Fields to set."""
         if self.reached != self.state.reached:
             yield _REACHED, orjson.dumps(self.reached)
+        if self.lacking != self.state.lacking:
+            yield _LACKING, orjson.dumps(self.lacking)
         known = self.state.marks
         yield from _marks({p: mark for p, mark in self.marks.items() if known.get(p) != mark})
         for key, window in self.touched.items():
@@ -228,13 +246,13 @@ class FinalDelta:
     def fold(self) -> None:
         """Apply it."""
         self.state.marks, self.state.reached = self.marks, self.reached
-        self.state.behind = self.behind
+        self.state.lacking, self.state.behind = self.lacking, self.behind
         for (start, group), window in self.touched.items():
             groups = self.state.windows.setdefault(start, {})
+            self.state.memory_bytes -= groups.pop(group, Window()).memory_bytes
             if window is not None:
                 groups[group] = window
-            else:
-                groups.pop(group, None)
+                self.state.memory_bytes += window.memory_bytes
             if not groups:
                 del self.state.windows[start]
 

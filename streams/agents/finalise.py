@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from headrace.enrichers.late import BEGINNING
 from headrace.schemas.batch import RecordBatch
-from headrace.schemas.deadletter import deadletter_headers, deadletter_value
 from headrace.schemas.errors import PoisonError
 from headrace.schemas.partial import Part, Passed, decode_partial
 from headrace.schemas.pipeline import Pipeline
@@ -25,12 +24,15 @@ from headrace.streams.agents.final_state import (
     WindowKey,
 )
 from headrace.streams.agents.moments import Running
+from headrace.streams.agents.refusals import Refusals
 from headrace.streams.agents.summarize import layout_of
+from headrace.streams.jobs import FINALISER, StateFacts
 from headrace.streams.upstream.quantiles import Bins
 from headrace.streams.upstream.release import Release, devices_of, encode_summary
 
 log = logging.getLogger("headrace.summarize")
 
+_UNHEARD = Mark(BEGINNING, False)
 NEVER = 2**62
 """Where a partition is that nobody waits for."""
 
@@ -46,20 +48,22 @@ class FinaliseAgent:
     devices: the difference to the revision before tells of them alone.
 
     What a partition writes again after a crash is equal to what it wrote, and changes nothing.
-    Counted in rows, ``in = out + repeated + unsummarized``; the last came too late, or are of
-    other windows, groups or metrics than the pipeline file has now. What was taken in and waited
-    in vain is counted as unsummarized in the end, too.
+    A window of which a partition has said something that was not read is not released: it was said
+    under another `[summary]`, or it is gone with the log. One that was released stays as it is.
+    Counted in rows, ``in = out + repeated + unsummarized``; the last came too late, are of windows
+    that are not released, or of other windows, groups or metrics than the pipeline file has now.
+    What was taken in and waited in vain is counted as unsummarized in the end, too.
 
     Args:
         pipeline: Pipeline file.
         topics: Its topics.
     """
 
-    stage = "summarize"
+    stage = FINALISER
 
     def __init__(self, pipeline: Pipeline, topics: PipelineTopics) -> None:
-        self._name, self._digest = pipeline.name, pipeline.digest
         self._topics = topics
+        self._refusals = Refusals(pipeline, topics, self.stage)
         self._release = Release(pipeline)
         self._summary = pipeline.summary
         self._amend_ms = round(pipeline.summary.amend_s * 1000)
@@ -77,18 +81,25 @@ class FinaliseAgent:
         Raises:
             PoisonError: a record is none that SERVE writes (`partial.invalid`).
         """
-        delta, counts = FinalDelta(_ours(state)), Counter[str]()
+        delta, counts, foreign = FinalDelta(_ours(state)), Counter[str](), 0
         released: list[tuple[WindowKey, bytes]] = []
         for row in range(len(records)):
             said = self._read(records, row)
-            if isinstance(said, Part):
+            if said.layout != self.layout:
+                foreign += said.rows if isinstance(said, Part) else 0
+            elif isinstance(said, Part):
                 became = self._keep(delta, said, records.values[row] or b"")
                 counts.update({"in": said.rows, became: said.rows})
-            elif said.layout == self.layout:
+            else:
                 released += self._advance(delta, said, counts)
         self._forget(delta, counts)
         if counts["unsummarized"]:
-            log.warning("%d predictions are in no summary: too late", counts["unsummarized"])
+            log.warning(
+                "%d predictions are in no summary: too late, or of windows that cannot be whole",
+                counts["unsummarized"],
+            )
+        if foreign:  # most of them were released before [summary] was changed
+            counts.update({"in": foreign, "unsummarized": foreign})
         outputs = []
         if released:
             keys = [f"{start}/{group}".encode() for (start, group), _ in released]
@@ -98,18 +109,24 @@ class FinaliseAgent:
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""
-        value, cut = deadletter_value(records.values[row])
-        headers = deadletter_headers(
-            code,
-            records.source(row),
-            stage=self.stage,
-            pipeline=self._name,
-            pipeline_digest=self._digest,
-            first_seen_ms=int(records.log_times_ms[row]),
-        )
-        name, partition = self._topics.deadletter.name, records.partition
-        output = Output(name, partition, [records.keys[row]], [value], [[*headers, *cut]])
+        output = self._refusals.dead(records, {row: code})
         return Effects([output], [], FinalDelta(_ours(state)), {"in": 1, "dead": 1})
+
+    def facts(self, state: PartitionState) -> StateFacts:
+        """What the state holds, and which partitions summaries wait for.
+
+        A partition that was not heard of is behind by all that is kept.
+        """
+        ours = _ours(state)
+        front = max((mark.over_ms for mark in ours.marks.values()), default=BEGINNING)
+        begin = min(ours.windows, default=front) - self._summary.window_ms
+        marks = {p: ours.marks.get(p, _UNHEARD) for p in range(self._topics.telemetry.partitions)}
+        behind_s = {
+            str(p): (front - max(mark.over_ms, min(begin, front))) / 1000
+            for p, mark in marks.items()
+            if not mark.quiet
+        }
+        return StateFacts(bytes=ours.memory_bytes, behind_s=behind_s)
 
     def _read(self, records: RecordBatch, row: int) -> Part | Passed:
         """A record whose content can be released as it is."""
@@ -132,11 +149,9 @@ class FinaliseAgent:
     def _keep(self, delta: FinalDelta, part: Part, value: bytes) -> str:
         """Keep a part until its partition says that it is whole; what became of its rows."""
         key, share = (part.window_start_ms, part.group), (part.partition, part.closes_ms)
-        if part.layout != self.layout:
-            return "unsummarized"
         if _whole(share, delta.marks):
             return "repeated"
-        if key[0] <= min(self._gone(delta), delta.reached):
+        if key[0] <= max(delta.lacking, min(self._gone(delta), delta.reached)):
             return "unsummarized"
         if key[0] <= delta.reached:
             delta.behind.add(key)
@@ -149,9 +164,16 @@ class FinaliseAgent:
         self, delta: FinalDelta, said: Passed, counts: Counter[str]
     ) -> Iterator[tuple[WindowKey, bytes]]:
         """Take note of how far a partition is; what that releases."""
-        known = delta.marks.get(said.partition)
-        if known is not None and said.over_ms < known.over_ms:
+        known = delta.marks.get(said.partition, _UNHEARD)
+        if said.over_ms < known.over_ms:
             return  # written again after a crash
+        if said.after_ms > max(known.over_ms, delta.lacking):
+            delta.lacking = said.after_ms
+            log.warning(
+                "windows that start up to %d ms are not released: what partition %d had of them "
+                "was written under another [summary], or is gone",
+                said.after_ms, said.partition,
+            )  # fmt: skip
         delta.marks[said.partition] = Mark(said.over_ms, said.quiet)
         over = self._over(delta)
         new = delta.between(delta.reached, over, self._summary.window_ms)
@@ -168,10 +190,8 @@ class FinaliseAgent:
 
     def _over(self, delta: FinalDelta) -> int:
         """Start of the last window that every partition is past, or does not hold up."""
-        marks = [delta.marks.get(p) for p in range(self._topics.telemetry.partitions)]
-        return min(
-            BEGINNING if mark is None else NEVER if mark.quiet else mark.over_ms for mark in marks
-        )
+        marks = (delta.marks.get(p, _UNHEARD) for p in range(self._topics.telemetry.partitions))
+        return min(NEVER if mark.quiet else mark.over_ms for mark in marks)
 
     def _front(self, delta: FinalDelta) -> int:
         """Start of the last window that any partition is past."""
@@ -179,7 +199,7 @@ class FinaliseAgent:
 
     def _gone(self, delta: FinalDelta) -> int:
         """Windows that start up to here are forgotten once they were released."""
-        return self._front(delta) - self._amend_ms
+        return max(self._front(delta) - self._amend_ms, delta.lacking)
 
     def _revised(self, delta: FinalDelta, key: WindowKey, counts: Counter[str]) -> bytes | None:
         """The next revision of a window and group, where there is reason for one."""
@@ -189,7 +209,7 @@ class FinaliseAgent:
         whole = {share for share in window.shares if _whole(share, delta.marks)}
         last = window.released
         new = whole - (last.shares if last else frozenset())
-        late = last is not None and key[0] <= self._gone(delta)
+        late = key[0] <= (self._gone(delta) if last else delta.lacking)
         if not new or late or not self._enough(window, new):
             return None
         record = self._release.record(_parts(window, whole), last.rev + 1 if last else 0)
@@ -209,12 +229,14 @@ class FinaliseAgent:
         return len(devices_of(_parts(window, shares))) >= self._summary.min_group
 
     def _forget(self, delta: FinalDelta, counts: Counter[str]) -> None:
-        """Let go of windows that were released and cannot be amended any more."""
-        for key in delta.released(self._gone(delta)):
-            window = delta.window(key)
-            if window is not None and window.released is not None:
-                left = _parts(window, window.shares - window.released.shares)
-                counts["unsummarized"] += sum(part.rows for part in left)
+        """Let go of windows that can be neither released nor amended any more."""
+        gone = self._gone(delta)
+        for key, window in delta.upto(max(gone, delta.lacking)):
+            if key[0] > (gone if window.released else delta.lacking):
+                continue
+            told = window.released.shares if window.released else frozenset[Share]()
+            left = _parts(window, window.shares - told)
+            counts["unsummarized"] += sum(part.rows for part in left)
             delta.forget(key)
             delta.behind.discard(key)
 

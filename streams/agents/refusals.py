@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.deadletter import (
     TOO_LATE,
+    Tried,
     deadletter_headers,
     deadletter_value,
     kept_headers,
     kept_key,
     tried,
 )
+from headrace.schemas.errors import Source
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Output
 from headrace.schemas.rekeyed import origin, own_headers
@@ -29,11 +31,14 @@ class Refusals:
         pipeline: Pipeline file.
         topics: Its topics.
         stage: The stage that refuses.
+        model: Digest of the model that it serves; None where it serves none.
     """
 
-    def __init__(self, pipeline: Pipeline, topics: PipelineTopics, stage: str) -> None:
+    def __init__(
+        self, pipeline: Pipeline, topics: PipelineTopics, stage: str, *, model: str | None = None
+    ) -> None:
         self._pipeline, self._digest = pipeline.name, pipeline.digest
-        self._topics, self._stage = topics, stage
+        self._topics, self._stage, self._model = topics, stage, model
         self._behind_intake = pipeline.input.rekey and stage != "intake"
 
     def dead(self, records: RecordBatch, dead: Mapping[int, str]) -> Output:
@@ -61,13 +66,23 @@ class Refusals:
         before = tried(read, int(records.log_times_ms[row]))
         source = origin(read) if self._behind_intake else None
         kept, cut = kept_headers(own_headers(read) if self._behind_intake else read)
-        ours = deadletter_headers(
+        return [*kept, *self.headers(code, source or records.source(row), before), *cut]
+
+    def headers(self, code: str, source: Source, history: Tried) -> list[tuple[str, bytes]]:
+        """Why and where something left the path here.
+
+        Args:
+            code: Reason.
+            source: The record it was.
+            history: How often it was tried, this time too, and when it was first seen.
+        """
+        return deadletter_headers(
             code,
-            source or records.source(row),
+            source,
             stage=self._stage,
             pipeline=self._pipeline,
             pipeline_digest=self._digest,
-            first_seen_ms=before.first_seen_ms,
-            attempt=before.attempt,
+            first_seen_ms=history.first_seen_ms,
+            attempt=history.attempt,
+            model=self._model,
         )
-        return [*kept, *ours, *cut]

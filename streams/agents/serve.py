@@ -10,7 +10,7 @@ import orjson
 
 from headrace.schemas.batch import I64, Headers, RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels
-from headrace.schemas.deadletter import deadletter_headers, deadletter_value
+from headrace.schemas.deadletter import Tried
 from headrace.schemas.errors import PoisonError, Source
 from headrace.schemas.fragments import strings
 from headrace.schemas.pipeline import Pipeline
@@ -26,6 +26,7 @@ from headrace.schemas.timed import Timed
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
+from headrace.streams.agents.refusals import Refusals
 from headrace.streams.agents.serve_state import Mark, ServeDelta, ServeState, SourceKey
 from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer, layout_of
 from headrace.streams.agents.windows import Windows, WindowsDelta
@@ -33,10 +34,11 @@ from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.traceparent import TRACEPARENT
 from headrace.streams.observe.traces import going_on
 
-_FORMAT = 4
+_FORMAT = 5
 """Version of the state's fields."""
 
 _UNSERVED = Mark(-1, -1)
+_NONE = np.empty(0, np.float32)
 
 
 class ServeAgent:
@@ -65,8 +67,9 @@ class ServeAgent:
         *,
         now: Callable[[], float] = wall_clock,
     ) -> None:
-        self._name, self._digest = pipeline.name, pipeline.digest
+        self._name = pipeline.name
         self._topics, self._scorer, self._now = topics, scorer, now
+        self._refusals = Refusals(pipeline, topics, self.stage, model=scorer.model.digest)
         self._inputs = pipeline.model_inputs
         outputs = pipeline.model.outputs
         self._labels = (outputs.otherwise, outputs.label)
@@ -117,23 +120,7 @@ class ServeAgent:
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""
-        value, cut = deadletter_value(records.values[row])
-        headers = deadletter_headers(
-            code,
-            records.source(row),
-            stage=self.stage,
-            pipeline=self._name,
-            pipeline_digest=self._digest,
-            first_seen_ms=int(records.log_times_ms[row]),
-            model=self._scorer.model.digest,
-        )
-        output = Output(
-            self._topics.deadletter.name,
-            records.partition,
-            [records.keys[row]],
-            [value],
-            [[*headers, *cut]],
-        )
+        output = self._refusals.dead(records, {row: code})
         counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
         return Effects([output], [], ServeDelta(_ours(state), {}, None), counts)
 
@@ -241,39 +228,31 @@ class ServeAgent:
             )
 
     def _headers(self, block: FeatureBlock, code: str) -> Headers:
-        return deadletter_headers(
-            code,
-            Source(block.topic, block.partition, int(block.offsets[0])),
-            stage=self.stage,
-            pipeline=self._name,
-            pipeline_digest=self._digest,
-            first_seen_ms=int(block.log_times_ms[0]),
-            model=self._scorer.model.digest,
-        )
+        source = Source(block.topic, block.partition, int(block.offsets[0]))
+        return self._refusals.headers(code, source, Tried(1, int(block.log_times_ms[0])))
 
     def _summarized(
         self, windows: Windows, rows: FeatureRows, found: Isolated, rests: Sequence[Rest]
     ) -> tuple[WindowsDelta, list[Output]]:
-        """Fold what was served; a refused row moves no watermark."""
-        partition, served = rows.blocks[0].partition, found.served
-        if found.scores is None:
-            rests = [Rest(0, rest.log_ms) for rest in rests]
-            return self._summarizer.fold(windows, None, partition, rests)
+        """Fold what was served. Event time goes on by every row: ENRICH found its time right.
+
+        Where the model refuses all rows of a partition, every summary would wait for it otherwise.
+        """
+        served = found.served
         attributes = rows.attributes[: len(self._summarizer.group_by)]
         groups = self._summarizer.groups(attributes, len(rows))
         scored = ScoredRows(
-            event_times_ms=rows.event_times_ms[served],
-            log_times_ms=rows.log_times_ms[served],
+            event_times_ms=rows.event_times_ms,
+            log_times_ms=rows.log_times_ms,
+            served=served,
             entities=Labels(rows.entities.names, rows.entities.codes[served]),
             groups=Labels(groups.names, groups.codes[served]),
-            score=found.scores.score,
-            high=found.scores.high,
+            score=_NONE if found.scores is None else found.scores.score,
+            high=_NONE > 0 if found.scores is None else found.scores.high,
             metrics=rows.metrics[served],
             model=self._scorer.model.digest,
         )
-        places = np.searchsorted(served, [rest.place for rest in rests]).tolist()
-        rests = [Rest(at, rest.log_ms) for at, rest in zip(places, rests, strict=True)]
-        return self._summarizer.fold(windows, scored, partition, rests)
+        return self._summarizer.fold(windows, scored, rows.blocks[0].partition, rests)
 
 
 def _fresh(

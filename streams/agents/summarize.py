@@ -35,13 +35,15 @@ _BESIDE_NAME = 20  # bytes of a device in a part, beside its name
 
 @dataclass(slots=True)
 class ScoredRows:
-    """N predictions of one partition, in log order, as far as a summary looks at them.
+    """M rows of one partition, in log order, and N predictions of them, as a summary sees them.
 
     Attributes:
-        event_times_ms: int64 (N,), milliseconds since 1970.
-        log_times_ms: int64 (N,), broker times of the events.
-        entities: Entity of each.
-        groups: Group of each.
+        event_times_ms: int64 (M,), milliseconds since 1970.
+        log_times_ms: int64 (M,), broker times of the events.
+        served: int64 (N,), ascending: the rows that have a prediction. The model refused the
+            others; that they came is known all the same.
+        entities: Entity of each prediction.
+        groups: Group of each prediction.
         score: float32 (N,).
         high: bool (N,), labelled anomalous.
         metrics: float64 (N, S); NaN is missing.
@@ -50,6 +52,7 @@ class ScoredRows:
 
     event_times_ms: I64
     log_times_ms: I64
+    served: I64
     entities: Labels
     groups: Labels
     score: NDArray[np.float32]
@@ -143,14 +146,16 @@ class Summarizer:
         times, logged = (rows.event_times_ms, rows.log_times_ms) if rows else (NO_TIMES, NO_TIMES)
         reached, reach, said = self._reached(windows.reach, times, logged, rests)
         delta = WindowsDelta(windows, reach)
-        if rows is not None and len(times):
-            starts = times - times % self._window_ms
-            self._fold(delta, rows, starts, np.maximum(starts, self._next(reached[:-1])))
+        if rows is not None and len(rows.served):
+            starts = (times - times % self._window_ms)[rows.served]
+            over = np.maximum(self._over(reached[:-1])[rows.served], windows.reach.over)
+            self._fold(delta, rows, starts, np.maximum(starts, over + self._window_ms))
         return delta, self._handed_on(delta, partition, said)
 
-    def _next(self, watermark: I64) -> I64:
-        """Start of the first window that is not over at this watermark."""
-        return (watermark - self._lateness_ms) // self._window_ms * self._window_ms
+    def _over(self, watermark: I64) -> I64:
+        """Start of the last window that is over at this watermark."""
+        behind = watermark - self._lateness_ms
+        return behind // self._window_ms * self._window_ms - self._window_ms
 
     def _reached(
         self, before: Reach, times: I64, logged: I64, rests: Sequence[Rest]
@@ -170,7 +175,10 @@ class Summarizer:
                 resting = told = True
                 if heard != BEGINNING:
                     reached[place:] = np.maximum(reached[place:], rest + said.log_ms - heard)
-        return reached, Reach(int(reached[-1]), rest, heard, resting), told
+        over = before.over
+        if reached[-1] != BEGINNING:
+            over = max(over, int(self._over(reached[-1:])[0]))
+        return reached, Reach(int(reached[-1]), rest, heard, over, resting), told
 
     def _fold(self, delta: WindowsDelta, rows: ScoredRows, starts: I64, closes: I64) -> None:
         score = rows.score.astype(np.float64)
@@ -226,7 +234,7 @@ class Summarizer:
         How far we are is also said where it changes without them, and whenever the partition is
         said to rest: the other half may have begun anew meanwhile.
         """
-        before, over_ms = self._over(delta.windows.reach), self._over(delta.reach)
+        before, over_ms = delta.windows.reach.over, delta.reach.over
         was_quiet = delta.windows.reach.resting and not delta.windows.cells
         open_keys = {**delta.windows.cells, **delta.cells}
         delta.closed = sorted(key for key in open_keys if key[0] <= over_ms)
@@ -234,22 +242,16 @@ class Summarizer:
         if (over_ms, quiet) == (before, was_quiet) and not told:
             return []
         said: list[Part | Passed] = []
+        passed = Passed(layout=self._layout, partition=partition, over_ms=before)
         for closes, keys in groupby(delta.closed, key=itemgetter(0)):
             said += (part for key in keys for part in self._parts(key, delta.whole(key), partition))
-            said.append(Passed(layout=self._layout, partition=partition, over_ms=closes))
-        last = Passed(layout=self._layout, partition=partition, over_ms=over_ms, quiet=quiet)
-        if said[-1:] != [last]:
-            said.append(last)
+            passed = replace(passed, over_ms=closes, after_ms=passed.over_ms)
+            said.append(passed)
+        if not said or (over_ms, quiet) != (passed.over_ms, False):
+            said.append(replace(passed, over_ms=over_ms, after_ms=passed.over_ms, quiet=quiet))
         return [
             Output(self._topic, 0, [_key(one) for one in said], list(map(encode_partial, said)))
         ]
-
-    def _over(self, reach: Reach) -> int:
-        """Start of the last window that is over."""
-        if reach.watermark == BEGINNING:
-            return BEGINNING
-        behind = reach.watermark - self._lateness_ms
-        return behind // self._window_ms * self._window_ms - self._window_ms
 
     def _parts(self, key: CellKey, cell: Cell, partition: int) -> Iterator[Part]:
         closes, start, group = key
@@ -278,7 +280,9 @@ class Summarizer:
 def layout_of(pipeline: Pipeline) -> str:
     """Digest of what the content of a window hangs on; parts of another one do not fit together."""
     summary = pipeline.summary
-    kept = [summary.window_ms, summary.group_by, summary.metrics, summary.quantiles]
+    listed = [(name, pipeline.input.attributes.get(name)) for name in summary.group_by]
+    groups = [(name, spec and (spec.values, spec.default)) for name, spec in listed]
+    kept = [summary.window_ms, groups, summary.metrics, summary.quantiles]
     return hashlib.blake2b(orjson.dumps(kept), digest_size=8).hexdigest()
 
 

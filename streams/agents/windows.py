@@ -18,7 +18,7 @@ _WATERMARK = b"watermark"
 _CELL, _BINS, _DEVICE = b"window ", b"bins ", b"device "
 _INT = struct.Struct("<q")
 _COUNTS = struct.Struct("<qq")
-_REACH = struct.Struct("<qqq?")
+_REACH = struct.Struct("<qqqq?")
 _SEEN = struct.Struct("<dq")
 
 CellKey = tuple[int, int, str]
@@ -37,17 +37,20 @@ class Reach:
         watermark: By every record so far.
         rest: By the last row: from there event time is taken to go on when the stream rests.
         heard: Broker time of that row.
+        over: Start of the last window that is over. It never goes back, whatever lateness the
+            pipeline file allows by now.
         resting: It was said since that it rests.
     """
 
     watermark: int = BEGINNING
     rest: int = BEGINNING
     heard: int = BEGINNING
+    over: int = BEGINNING
     resting: bool = False
 
     def encode(self) -> bytes:
-        """25 bytes."""
-        return _REACH.pack(self.watermark, self.rest, self.heard, self.resting)
+        """33 bytes."""
+        return _REACH.pack(self.watermark, self.rest, self.heard, self.over, self.resting)
 
 
 @dataclass(slots=True)

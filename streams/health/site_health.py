@@ -196,6 +196,18 @@ def _memory(status: Status) -> dict[str, Any]:
     }
 
 
+def _summaries(status: Status) -> dict[str, Any] | None:
+    """What the finaliser holds, and which partition summaries wait for, where it has its share."""
+    if status.state is None or not status.partitions:
+        return None
+    worst = status.state.furthest_behind
+    return {
+        "held_bytes": status.state.bytes,
+        "waits_for": None if worst is None else int(worst[0]),
+        "behind_s": 0.0 if worst is None else worst[1],
+    }
+
+
 def _facts(watched: Watched) -> dict[str, Any]:
     """One worker; each partition with how long it has not got on."""
     worker, status, verdict = watched.worker, watched.worker.status, watched.verdict
@@ -209,6 +221,7 @@ def _facts(watched: Watched) -> dict[str, Any]:
         "ready": status is not None and status.ready,
         "lag": status.lag if status else None,
         "memory": _memory(status) if status else None,
+        "summaries": _summaries(status.beside) if status and status.beside else None,
         "topic": status.topic if status else None,
         "partitions": [
             {

@@ -10,21 +10,22 @@ class Kind(StrEnum):
     """How a stage is.
 
     ``starting``: it has no share of its group yet. ``idle``: it has no input. ``working``: records
-    get on. ``slow``: they do, but the backlog keeps growing. ``waiting``: they do not, and bus or
-    store are why. ``stuck``: they do not, and nothing explains it. ``silent``: its process gives no
-    sign of life.
+    get on. ``slow``: they do, but the backlog keeps growing. ``holding``: they do, but it holds
+    more parts of summaries than it should. ``waiting``: they do not, and bus or store are why.
+    ``stuck``: they do not, and nothing explains it. ``silent``: its process gives no sign of life.
     """
 
     STARTING = "starting"
     IDLE = "idle"
     WORKING = "working"
     SLOW = "slow"
+    HOLDING = "holding"
     WAITING = "waiting"
     STUCK = "stuck"
     SILENT = "silent"
 
 
-TROUBLE = frozenset({Kind.SLOW, Kind.WAITING, Kind.STUCK, Kind.SILENT})
+TROUBLE = frozenset({Kind.SLOW, Kind.HOLDING, Kind.WAITING, Kind.STUCK, Kind.SILENT})
 """Kinds that people are told of."""
 
 
@@ -37,6 +38,8 @@ class Limits:
         stuck_restart_s: A stage stuck or silent for this long asks to be started again, seconds.
         silent_after_s: A process without a status line for this long is silent, seconds; it writes
             two a second.
+        parts_bytes: Parts of summaries of which the finaliser may hold this much, bytes. Nothing is
+            dropped beyond it: it is told, and which partition they wait for.
         waiting_after_s: A dependency's trouble is named once it has held a partition up for this
             long, seconds.
     """
@@ -45,6 +48,7 @@ class Limits:
     stuck_restart_s: float = 120.0
     silent_after_s: float = 5.0
     waiting_after_s: float = 5.0
+    parts_bytes: int = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)

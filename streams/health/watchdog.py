@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace.streams.health.backlog import Backlog
 from headrace.streams.health.verdict import Kind, Limits, Verdict
-from headrace.streams.jobs import PartitionStatus, Status
+from headrace.streams.jobs import FINALISER, PartitionStatus, StateFacts, Status
 
 LONGEST_LOOK_S = 2.0
 """Time between two looks counts up to this much: who did not look cannot say that nothing moved.
@@ -113,6 +113,9 @@ class Watchdog:
             return verdict
         if growing_s:
             return self._slow(status, growing_s)
+        kept = status.state if status.stage == FINALISER else None
+        if kept is not None and kept.bytes > self._limits.parts_bytes:
+            return self._holding(kept)
         return Verdict(Kind.WORKING if busy or status.lag else Kind.IDLE)
 
     def _troubled(self, retries: Mapping[str, int], away: Collection[str]) -> list[str]:
@@ -181,6 +184,20 @@ class Watchdog:
             f"takes long"
         )
         return Verdict(Kind.SLOW, line)
+
+    def _holding(self, state: StateFacts) -> Verdict:
+        """The verdict on a finaliser that holds more than it should."""
+        where = "no partition is behind; shorten summary.amend_s"
+        if (worst := state.furthest_behind) is not None:
+            where = (
+                f"they wait for partition {worst[0]}, {worst[1]:.0f} s of event time behind the "
+                f"one that is furthest; see its lag in enrich and serve"
+            )
+        return Verdict(
+            Kind.HOLDING,
+            f"{self._name} holds {state.bytes / (1 << 20):.0f} MiB of parts of summaries, expected "
+            f"at most {self._limits.parts_bytes / (1 << 20):.0f}: {where}",
+        )
 
 
 def _busy(part: PartitionStatus) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from headrace.schemas.batch import I64
 from headrace.schemas.metrics import CATALOGUE, MetricName
-from headrace.streams.jobs import PartitionStatus, StateFacts, Status
+from headrace.streams.jobs import FINALISER, PartitionStatus, Status
 
 Sample = tuple[MetricName, tuple[str, ...]]
 """A metric and its label values, in the order of the catalogue's label names."""
@@ -40,8 +40,10 @@ def _of_stage(pipeline: str, status: Status) -> Samples:
         found |= _partition((*stage, str(part.partition)), part)
     if status.state is not None:
         found[("headrace_stream_state_bytes", stage)] = status.state.bytes
-        for clock, count in _clocks(status.state).items():
+        for clock, count in _clocks(status).items():
             found[("headrace_stream_devices", (*stage, clock))] = count
+        for partition, seconds in status.state.behind_s.items():
+            found[("headrace_stream_behind_seconds", (*stage, partition))] = seconds
     return found
 
 
@@ -68,8 +70,10 @@ def _partition(labels: tuple[str, ...], part: PartitionStatus) -> Samples:
     }
 
 
-def _clocks(state: StateFacts) -> Mapping[str, int]:
-    return state.clocks or {"any": state.entities}
+def _clocks(status: Status) -> Mapping[str, int]:
+    if status.state is None or status.stage == FINALISER:
+        return {}
+    return status.state.clocks or {"any": status.state.entities}
 
 
 def is_counter(sample: Sample) -> bool:

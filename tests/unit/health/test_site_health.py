@@ -56,11 +56,11 @@ class Scene:
         """A new status line; ready and without a share unless said otherwise."""
         worker.status = Status(stage=worker.stage, **{"ready": True, "topic": TOPIC, **facts})
 
-    def look(self, for_s: float = 0.5, **facts: object) -> None:
+    def look(self, for_s: float = 0.5, *, final: Status | None = None, **facts: object) -> None:
         """Looks every half second; ENRICH says these facts again and again, SERVE is well."""
         for _ in range(round(for_s / 0.5)):
             self.now_s += 0.5
-            self.says(self.serve)
+            self.says(self.serve, beside=final)
             if facts:
                 self.says(self.enrich, **facts)
             for watched in self.health._watched:
@@ -103,9 +103,49 @@ async def test_what_a_worker_holds_is_told_with_its_bound(scene: Scene) -> None:
         "rss_mb": 71.3,
         "held_bytes": 5,
         "held_limit_bytes": 90,
-        "state": {"entities": 3, "bytes": 900, "clocks": {"ahead": 1, "right": 2, "behind": 0}},
+        "state": {
+            "entities": 3,
+            "bytes": 900,
+            "clocks": {"ahead": 1, "right": 2, "behind": 0},
+            "behind_s": {},
+        },
     }
     assert serve["memory"]["state"] is None
+
+
+def final(held_bytes: int, behind_s: dict[str, float]) -> Status:
+    """A finaliser that works."""
+    parts = (PartitionStatus(partition=0, position=7),)
+    state = StateFacts(bytes=held_bytes, behind_s=behind_s)
+    return Status(stage="summarize", ready=True, state=state, partitions=parts)
+
+
+async def test_what_summaries_wait_for_is_named(scene: Scene) -> None:
+    """The partition that is furthest behind; none where all are equally far."""
+    scene.look(final=final(500, {"0": 0.0, "3": 40.0, "7": 20.0}))
+    assert scene.health.facts()["workers"][1]["summaries"] == {
+        "held_bytes": 500,
+        "waits_for": 3,
+        "behind_s": 40.0,
+    }
+    scene.look(final=final(500, {"0": 0.0, "3": 0.0}))
+    assert scene.health.facts()["workers"][1]["summaries"]["waits_for"] is None
+    assert scene.health.facts()["workers"][0]["summaries"] is None
+
+
+async def test_a_finaliser_that_holds_too_much_says_for_whom(scene: Scene, caplog) -> None:
+    """One line when it begins and one when it is over; live and ready all the while."""
+    scene.look(60, partitions=(), final=final(300 << 20, {"0": 0.0, "3": 40.0}))
+    assert scene.health.not_live() == scene.health.not_ready() == []
+    assert scene.serve.ending is None
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("serve/summarize holds 300 MiB of parts of summaries, expected at most")
+    assert "they wait for partition 3, 40 s of event time behind" in line
+
+    scene.look(60, partitions=(), final=final(200 << 20, {"0": 0.0}))
+    assert caplog.records[-1].getMessage() == "serve is idle again, it was holding"
+    scene.look(60, partitions=(), final=final(300 << 20, {"0": 0.0}))
+    assert "no partition is behind; shorten summary.amend_s" in caplog.records[-1].getMessage()
 
 
 @pytest.mark.parametrize("name", ["bus", "store"])

@@ -139,7 +139,10 @@ async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
         "seen": seen_latency(),
     }
     scene.says("enrich", **facts)
-    scene.says("serve", events={"out": 9}, seen=Seen(drift=windows(8, moved=5), model="m"))
+    held = StateFacts(bytes=700, behind_s={"0": 0.0, "1": 20.0})
+    final = Status(stage="summarize", ready=True, state=held)
+    seen = Seen(drift=windows(8, moved=5), model="m")
+    scene.says("serve", events={"out": 9}, seen=seen, beside=final)
     assert [incident.cause for incident in scene.watch.look()] == ["hop.device_to_ingest"]
 
     text = exposition(scene.watch.samples(), scene.readings.histograms())
