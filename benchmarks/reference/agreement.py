@@ -18,7 +18,9 @@ def compare(wrote: dict[str, Predictions]) -> None:
     Raises:
         SystemExit: it did not.
     """
-    (first, expected), *others = wrote.items()
+    # The longest: of the others each event is compared, and which side ran first does not matter.
+    first, expected = max(wrote.items(), key=lambda item: len(item[1].scores))
+    others = [(name, found) for name, found in wrote.items() if name != first]
     for name, found in wrote.items():
         if missing := int(np.isnan(found.scores).sum()):
             raise SystemExit(f"{name} has no prediction of {missing} of {len(found.scores)} events")

@@ -31,10 +31,15 @@ def source() -> dict[str, str]:
     """
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     told = subprocess.run(git, check=False, capture_output=True, text=True, cwd=CONTENDERS)
+    return {"commit": told.stdout.strip() or "unknown", "contenders": contenders()}
+
+
+def contenders() -> str:
+    """A digest of the other sides' files, as they are."""
     digest = blake2b(digest_size=6)
     for file in sorted(CONTENDERS.glob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return {"commit": told.stdout.strip() or "unknown", "contenders": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def machine() -> dict[str, object]:

@@ -201,6 +201,9 @@ ONE_PROCESS: dict[str, Side] = {
     "handwritten": Side(
         "hand-written aiokafka loop", "handwritten", "handwritten.py", events=600_000
     ),
+    "confluent": Side(
+        "hand-written confluent-kafka loop", "confluent", "confluent_loop.py", events=800_000
+    ),
     "bytewax": Side(
         "Bytewax, hand-batched", "bytewax", "bytewax_batched.py", events=600_000,
         commits=f"{EPOCH_S} s (default 10)", names_partition=False,
@@ -223,7 +226,11 @@ ONE_PROCESS: dict[str, Side] = {
 }  # fmt: skip
 
 SIDES: dict[str, Side] = {
-    "headrace": Side("Headrace, `headrace up`", processes=3),
+    "headrace": Side(
+        "Headrace, `headrace up`",
+        processes=3,
+        commits="each batch, in its store; its group's offset 0.5 s",
+    ),
     "headrace_once": Side(
         "Headrace, exactly-once", processes=3, commits="each transaction", mode=EXACTLY_ONCE
     ),

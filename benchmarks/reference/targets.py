@@ -16,7 +16,7 @@ TIMES_FASTER = {
     "faust": 150.0,
 }
 """Throughput of Headrace over that of each side, as one process and as two."""
-SAME_BUDGET = {"quix_sink": "quix"}
+SAME_BUDGET = {"quix_sink": "quix", "confluent": "handwritten"}
 """A second way to write a side is held to the first one's budget."""
 ONCE_SHARE = 80.0
 """Throughput of exactly-once, percent of the default's."""

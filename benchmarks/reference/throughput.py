@@ -21,7 +21,6 @@ from typing import Any
 
 from agreement import compare
 from job import REFERENCE, Shape
-from lacking import not_given
 from scaling_check import Sample
 from sides import SIDES, Where
 from telemetry_log import create, delete, fill, read_predictions
@@ -176,7 +175,6 @@ def summary(name: str, runs: Runs) -> dict[str, Any]:
     side = SIDES[name]
     found = {
         "title": side.title,
-        "not_given": not_given(name),
         "processes": side.processes,
         "commits": side.commits,
         "stores": side.stores,

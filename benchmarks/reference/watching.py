@@ -1,10 +1,11 @@
 """A running side, watched from its first prediction to its last.
 
-Every side is timed alike: from the first look that finds a fifth of the predictions to the first
-that finds 95 % of them, by what these looks found. So neither the start, nor the first batch, nor
+Every side is timed alike: from the first look that finds a fifth of the events taken to the first
+that finds 95 % of the predictions, by what these looks found. Taken is what the side's first topic
+holds: of a side of one stage that is the predictions, of Headrace what ENRICH wrote, so that work
+done ahead of the predictions is in the time, too. So neither the start, nor the first batch, nor
 the wait for a last batch that does not fill counts, however large the batches of a side are. CPU is
-counted from the first record in any topic of the side, for a first stage may run far ahead of the
-predictions, and what it has spent by then would be left out.
+counted from the first record in any topic of the side.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -64,10 +65,12 @@ class Span:
         done: Those that the last look with news found.
         began: The first record of its first stage; CPU counts from here.
         first: The first prediction.
-        since: `SINCE` of them, where the measured time begins.
+        since: `SINCE` of them, where the measured time of a side of one stage begins.
         every: Every partition had one.
         until: `UNTIL` of them, where the measured time ends.
         ended_s: When the last change was seen with all of them there, by the monotonic clock.
+        taken: Of a side with a first stage, at every look the moment and how much that stage's
+            topic held, in records of whatever size.
     """
 
     count: int
@@ -78,9 +81,21 @@ class Span:
     every: Moment | None = None
     until: Moment | None = None
     ended_s: float | None = None
+    taken: list[tuple[float, int]] = field(default_factory=list)
 
-    def look(self, found: Sequence[int], at_s: float, roots: Sequence[int]) -> None:
-        """Note what a look found: where each partition ended, at which moment."""
+    def look(
+        self, found: Sequence[int], at_s: float, roots: Sequence[int], taken: int | None = None
+    ) -> None:
+        """Note what a look found: where each partition ended, at which moment.
+
+        Args:
+            found: Ends of the partitions of the predictions.
+            at_s: Monotonic clock, seconds.
+            roots: Process ids of the side.
+            taken: Records in the topic of its first stage; None where it has one stage alone.
+        """
+        if taken is not None:
+            self.taken.append((at_s, taken))
         done = sum(found)
         reached = {
             "first": done > 0,
@@ -103,9 +118,24 @@ class Span:
             return False
         return at_s - self.ended_s >= quiet_s
 
+    def begins(self) -> Moment:
+        """Where the measured time begins: the first look that found `SINCE` of the events taken."""
+        since = cast("Moment", self.since)
+        if not self.taken:
+            return since
+        enough = SINCE * self.taken[-1][1]
+        return self.ahead(replace(since, at_s=next(at for at, n in self.taken if n >= enough)))
+
+    def ahead(self, moment: Moment) -> Moment:
+        """The same moment, with what the first stage had taken by then as done."""
+        if not self.taken:
+            return moment
+        held = max(n for at, n in self.taken if at <= moment.at_s)
+        return replace(moment, done=round(self.count * held / self.taken[-1][1]))
+
 
 async def watch(bus: str, running: Running, count: int) -> Result:
-    """Time and CPU of a side while it wrote the middle of its predictions: `SINCE` to `UNTIL`.
+    """Time and CPU of a side from `SINCE` of the events taken to `UNTIL` of the predictions.
 
     Raises:
         SystemExit: the predictions did not come, or a process of the side ended.
@@ -118,11 +148,13 @@ async def watch(bus: str, running: Running, count: int) -> Result:
         async for now in looks(running):
             if span.began is None and any(await ends(running.first)):
                 span.began = _moment(sum(await ends(running.output)), roots, now)
+            staged = running.first != running.output
+            taken = sum(await ends(running.first)) if staged else None
             found = await ends(running.output)
             if now - weighed > WEIGH_S:
                 weighed = now
                 _raise_peaks(peaks, roots)
-            span.look(found, now, roots)
+            span.look(found, now, roots, taken)
             if span.over(now, QUIET_S if running.transactions else 0.0):
                 _raise_peaks(peaks, roots)
                 return figures(span, peaks)
@@ -174,16 +206,17 @@ def figures(span: Span, peaks: dict[int, float]) -> Result:
         peaks: Most resident memory of each process, MiB, by its id.
 
     Returns:
-        With ``window_s`` the seconds that the rate is of, and with ``steady`` the rate from the
-        moment every partition had begun; None where too little was left by then.
+        With ``window_s`` the seconds that the rate is of, with ``ahead_s`` how long the first stage
+        had a fifth of the events before the predictions had it, and with ``steady`` the rate from
+        the moment every partition had begun; None where too little was left by then.
 
     Raises:
         SystemExit: a single look saw the measured part begin and end, so it has no length.
     """
-    began, first, since, every, until = (
-        cast("Moment", moment)
-        for moment in (span.began, span.first, span.since, span.every, span.until)
+    began, first, every, until = (
+        cast("Moment", moment) for moment in (span.began, span.first, span.every, span.until)
     )
+    since, steady = span.begins(), span.ahead(every)
     if until.done <= since.done:
         raise SystemExit(
             f"predictions {since.done} to {until.done} of {span.count} came at one look, "
@@ -193,7 +226,7 @@ def figures(span: Span, peaks: dict[int, float]) -> Result:
     for number, (pid, peak) in enumerate(sorted(peaks.items()), 1):
         name = stage_of(pid) or f"process {number}"
         processes[f"{name} {number}" if name in processes else name] = round(peak, 1)
-    enough = until.done - every.done >= STEADY_SHARE * span.count
+    enough = until.done - steady.done >= STEADY_SHARE * span.count
     spent_s, counted = until.cpu_s - began.cpu_s, until.done - began.done
     return {
         "events_per_s": rate(since, until),
@@ -201,8 +234,9 @@ def figures(span: Span, peaks: dict[int, float]) -> Result:
         "window_s": round(until.at_s - since.at_s, 2),
         "rss_mb": round(sum(peaks.values()), 1),
         "processes_mb": processes,
+        "ahead_s": round(cast("Moment", span.since).at_s - since.at_s, 2),
         "every_partition_s": round(every.at_s - first.at_s, 2),
-        "steady": {"events_per_s": rate(every, until)} if enough else None,
+        "steady": {"events_per_s": rate(steady, until)} if enough else None,
         "us_cpu_of_services": per_event(began, until),
     }
 

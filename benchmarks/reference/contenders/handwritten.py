@@ -36,9 +36,10 @@ async def main(bus: str, store: str, telemetry: str, output: str, model: str) ->
         polled = await consumer.getmany(timeout_ms=100, max_records=20_000)
         sent = []
         for tp, records in polled.items():
+            log = f"{tp.topic}[{tp.partition}]@"
             predictions, newest, kept = job.predict(
                 [record.value for record in records],
-                [f"{tp.topic}[{tp.partition}]@{record.offset}" for record in records],
+                [f"{log}{record.offset}" for record in records],
                 [record.timestamp for record in records],
             )
             if not predictions:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ SECONDS = 1000
 """Most parsed seconds that are kept."""
 SECOND = len("2026-11-21T10:00:00")
 MILLIS = slice(SECOND + 1, SECOND + 4)
+TIME = "datetime64[ms]"
+PACKED = struct.Struct("=8f").pack
+"""A row as its float32: half the time of a column of tuples."""
 NO_FLAGS: list[str] = []
 STORE_KEY = "bench:"
 
@@ -148,17 +152,18 @@ class Job:
 
     def _features(self, events: list[Event | None]) -> tuple[list[int], np.ndarray]:
         """Which events are valid and new, and their rows."""
-        kept, rows = [], []
+        kept: list[int] = []
+        rows: list[bytes] = []
         seen, row = self.seen, self._row
         for n, event in enumerate(events):
             if event is None or event.id in seen:
                 continue
             seen[event.id] = None
             kept.append(n)
-            rows.append(row(event))
+            rows.append(PACKED(*row(event)))
         while len(seen) > REMEMBERED:
             seen.popitem(last=False)
-        return kept, np.array(rows, np.float32).reshape(-1, 8)
+        return kept, np.frombuffer(b"".join(rows), np.float32).reshape(-1, 8)
 
     def _predictions(
         self,
@@ -174,7 +179,7 @@ class Job:
             [event.time for event in events],
             np.ascontiguousarray(self.session.run(None, {"x": rows})[0][:, 0]),
             sources,
-            np.array([self._milliseconds(event.time) for event in events]),
+            np.array([event.time[: MILLIS.stop] for event in events], TIME).astype(np.int64),
             np.array(ingested_ms),
             digest=self.digest,
             served_ms=time.time_ns() // 1_000_000,

@@ -41,10 +41,10 @@ class PredictingSink(BatchingSink):
 
     def write(self, batch: SinkBatch) -> None:
         """Predict a batch of one partition."""
-        items = list(batch)
+        items, log = list(batch), f"{batch.topic}[{batch.partition}]@"
         out, newest, kept = self._job.predict(
             [item.value for item in items],
-            [f"{batch.topic}[{batch.partition}]@{item.offset}" for item in items],
+            [f"{log}{item.offset}" for item in items],
             [item.timestamp for item in items],
         )
         if newest:

@@ -10,7 +10,7 @@ import pytest
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "reference"
 PLOTS = FOLDER.parents[1] / "build" / "bench" / "envs" / "plots" / "bin" / "python"
 SIDE = {
-    "title": "one side", "not_given": "nothing", "processes": 1, "events": 10, "rounds": [90, 110],
+    "title": "one side", "processes": 1, "events": 10, "rounds": [90, 110],
     "events_per_s": 100.0, "us_cpu_per_event": 5.0, "rss_mb": 50.0, "processes_mb": {"serve": 40.0},
     "window_s": 8.13, "commits": "each batch", "stores": "each commit",
 }  # fmt: skip
@@ -92,7 +92,7 @@ def test_the_page_holds_what_the_report_holds(reference):
     )
     assert "| sides | 2026-11-21T12:00+00:00 | 0.2 | - | 12.5 | abc | cafe | this |" in page
     assert "- own: python 3.11.7 (sides)\n" in page
-    assert "Not measured: headrace_once, bytewax, " in page
+    assert "Not measured: headrace_once, confluent, " in page
     assert "| headrace on kafka | 20,000 | 15 | 51 | 30 | 64 | 9 to 21 | 6 | 0 | 0.50 | - |" in page
     assert "| embedded | 2.50 | 2.00 to 3.00 | 2 | ≤ 3: met |" in page
     assert "| supervisor | 20 | - | - |" in page
@@ -102,9 +102,34 @@ def test_the_page_holds_what_the_report_holds(reference):
     assert "| model, × flops | 1 | 50,000 (whole run) | 9.5 | 400 | 0.4 | 777 |" in page
 
 
+def test_what_each_side_does_not_guarantee_is_in_a_table(reference):
+    """A row for each side that was measured, two processes in that of the one; nothing is blank."""
+    sides = {
+        name: SIDE | {"title": side.title}
+        for name, side in reference("sides").SIDES.items()
+        if name != "quix_sink"
+    }
+    page = reference("document").write_document(REPORT | {"sides": sides})
+    table = page.partition("### What each side does not guarantee")[2].partition("\n## ")[0]
+    head, _, *rows = [line.split(" | ") for line in table.splitlines() if line.startswith("|")]
+    titles = [side["title"] for side in sides.values()]
+    assert sorted(row[0] for row in rows) == sorted({f"| {title}" for title in titles})
+    assert {len(row) for row in rows} == {len(head)}
+    assert all(cell.strip(" |") for row in rows for cell in row)
+
+
+def test_figures_of_older_code_are_said_to_be_such(reference):
+    """The page names the digest that the other sides have now, as long as it is another."""
+    write, now = reference("document").write_document, reference("machine").contenders()
+    assert f"(its digest is {now} now)" in write(WHOLE)
+    same = {"sides": REPORT["measured"]["sides"] | {"contenders": now}}
+    assert "its digest is" not in write(WHOLE | {"measured": same})
+    assert "its digest is" not in write(REPORT | {"measured": {}})
+
+
 def test_what_failed_is_on_the_page(reference):
     """A side without figures has its row and its reason, a part its reason; neither is judged."""
-    gone = {name: SIDE[name] for name in ("title", "not_given", "processes", "events")}
+    gone = {name: SIDE[name] for name in ("title", "processes", "events")}
     sides = {"headrace": SIDE, "handwritten": gone | {"failed": ["round 1: it ended\nits log"]}}
     report = REPORT | {"sides": sides, "failed": {"memory": "no bus"}}
     page = reference("document").write_document(report)

@@ -71,7 +71,6 @@ def test_a_side_that_fails_is_in_the_report(campaign, reference):
     assert list(found) == ["headrace", "faust", "quix"]
     assert [len(side.get("rounds", [])) for side in found.values()] == [2, 0, 2]
     assert "events_per_s" not in found["faust"]
-    assert found["faust"]["not_given"]
     assert reference("outcomes").failures({"sides": found}) == [
         "faust, round 1: it ended",
         "faust, round 2: it ended",
