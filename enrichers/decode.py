@@ -15,7 +15,7 @@ import numpy as np
 from headrace.enrichers import cloudevents
 from headrace.enrichers.cloudevents import CloudEventsReader
 from headrace.enrichers.depth import DEEPEST, is_too_deep
-from headrace.enrichers.paths import LABEL, NUMBER, STAMP, TEXT, WORD, Shape, merge_leaves
+from headrace.enrichers.paths import LABEL, NUMBER, STAMP, TEXT, WORD, Shape, merge_leaves, text_of
 from headrace.enrichers.registry import NO_REGISTRY, Registry
 from headrace.enrichers.times import Bools, parse_iso, parse_numbers
 from headrace.enrichers.verdicts import Verdicts
@@ -301,7 +301,7 @@ def _texts(values: list[Any], verdicts: Verdicts) -> list[str]:
         return values
     if kinds & {bool, float}:
         verdicts.mark("event.type", _each(values, lambda v: type(v) in (bool, float)))
-    return [v if type(v) is str else str(v) if type(v) is int else "" for v in values]
+    return [text_of(value) for value in values]
 
 
 def _labels(values: list[Any], spec: Attribute) -> list[str]:

@@ -25,6 +25,18 @@ STAMP: Any = Int64 | float | None
 WORD: Any = str | None
 
 
+def text_of(value: Any) -> str:
+    """A value of a `TEXT` leaf as text; empty where it is no identifier.
+
+    Example:
+        >>> text_of("F-1"), text_of(211234567), text_of(True), text_of(None)
+        ('F-1', '211234567', '', '')
+    """
+    if type(value) is str:
+        return value
+    return str(value) if type(value) is int else ""
+
+
 class Shape:
     """A msgspec struct type whose leaves are the given paths, and readers of its columns.
 

@@ -28,15 +28,16 @@ def check(pipeline: str, as_json: bool) -> None:
     start_s = time.monotonic()
     served = read_model(loaded, file.parent)
     check_model(served, loaded, file.parent)
+    inputs = loaded.model_inputs
     facts = {
         "model": served.identity.name,
         "version": served.identity.version,
         "digest": served.digest,
-        "inputs": len(loaded.model_inputs),
         "golden": loaded.model.golden,
         "seconds": round(time.monotonic() - start_s, 3),
     }
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps(facts | {"inputs": inputs}))
     else:
         click.echo("  ".join(f"{name} {value}" for name, value in facts.items()))
+        click.echo(f"inputs, in this order: {', '.join(inputs)}")

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.enrichers.cloudevents import ENVELOPE, place
+from headrace.enrichers.paths import text_of
 from headrace.schemas.input import Input
 
 PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
@@ -63,9 +64,8 @@ class Facts:
             return Row(number, end, value, fault=NO_OBJECT)
         if not isinstance(event, dict):
             return Row(number, end, value, fault=NO_OBJECT)
-        device, at = _at(event, self._entity), _at(event, self._time)
-        key = device.encode() if isinstance(device, str) else None
-        at_ms = self._ms(at)
+        key = text_of(_at(event, self._entity)).encode() or None
+        at_ms = self._ms(_at(event, self._time))
         fault = NO_DEVICE if key is None else NO_TIME if at_ms is None else ""
         return Row(number, end, value, key, at_ms, fault)
 

@@ -19,6 +19,8 @@ from headrace.schemas.errors import (
     HeadraceError,
     SettingsError,
 )
+from headrace.schemas.pipeline import load_pipeline
+from headrace.streams.cli.context import pipeline_file
 from headrace.streams.cli.lazy import Lazy, LazyGroup
 from headrace.streams.cli.main import COMMANDS, explain, main
 
@@ -199,7 +201,11 @@ def test_model_check_of_the_example(clean):
     done = CliRunner().invoke(main, ["model", "check", "hosts", "--json"])
 
     assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["model"] == "hosts-change"
+    found = json.loads(done.stdout)
+    assert found["model"] == "hosts-change"
+    said = CliRunner().invoke(main, ["model", "check", "hosts"]).stdout
+    assert f"inputs, in this order: {', '.join(found['inputs'])}\n" in said
+    assert found["inputs"] == list(load_pipeline(pipeline_file("hosts")).model_inputs)
 
 
 def test_doctor_says_of_each_trouble_how_to_mend_it(clean, monkeypatch):

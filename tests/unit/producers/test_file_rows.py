@@ -65,6 +65,16 @@ def test_lines_are_unchanged_keyed_and_numbered(tmp_path: Path) -> None:
     assert {row.at_ms for row in found} == {1_795_255_200_000}
 
 
+def test_a_device_may_be_an_integer(tmp_path: Path) -> None:
+    """Its key is the text that ENRICH makes of it, so its events stay in one partition."""
+    file = tmp_path / "e.ndjson"
+    file.write_bytes(b'{"device_id":211234567,"time":"2026-11-21T10:00:00Z"}')
+
+    [row] = rows(file)
+
+    assert (row.key, row.fault) == (b"211234567", "")
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
@@ -72,7 +82,9 @@ def test_lines_are_unchanged_keyed_and_numbered(tmp_path: Path) -> None:
         (b"[1]", "is no JSON object"),
         (b"\xff\xfe", "is no JSON object"),
         (b"[" * 20_000, "is no JSON object"),
-        (b'{"device_id":7,"time":"2026-11-21T10:00:00Z"}', "names no device"),
+        (b'{"device_id":7.0,"time":"2026-11-21T10:00:00Z"}', "names no device"),
+        (b'{"device_id":true,"time":"2026-11-21T10:00:00Z"}', "names no device"),
+        (b'{"device_id":"","time":"2026-11-21T10:00:00Z"}', "names no device"),
         (b'{"time":"2026-11-21T10:00:00Z"}', "names no device"),
         (b'{"device_id":"a"}', "has no time"),
         (b'{"device_id":"a","time":"yesterday"}', "has no time"),
