@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from integration.security.pki import AUTHORITY_USAGE
 
 from headrace.feature_store.open import RedisStore
 from headrace.schemas.errors import HeadraceError, StoreRefusedError, StoreUnavailableError
@@ -94,7 +95,9 @@ class Authority:
                 critical=False,
             )
         )
-        if not ca:
+        if ca:
+            builder = builder.add_extension(AUTHORITY_USAGE, critical=True)
+        else:
             address = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
             builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
         return builder.sign(self._key, hashes.SHA256())

@@ -12,6 +12,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+AUTHORITY_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""Without it Python 3.13 trusts no authority: it verifies strictly by RFC 5280."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pki:
@@ -83,18 +96,7 @@ def _sign(
         )
     )
     if authority:
-        usage = x509.KeyUsage(
-            digital_signature=True,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=True,
-            crl_sign=True,
-            encipher_only=False,
-            decipher_only=False,
-        )
-        built = built.add_extension(usage, critical=True)
+        built = built.add_extension(AUTHORITY_USAGE, critical=True)
     else:
         names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
         built = built.add_extension(x509.SubjectAlternativeName(names), critical=False)
