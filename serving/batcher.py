@@ -127,7 +127,8 @@ class Batcher:
             return
         self._full.clear()
         try:
-            await asyncio.wait_for(self._full.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._full.wait()
         except TimeoutError:
             return
 

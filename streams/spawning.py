@@ -101,7 +101,14 @@ class Forked:
                 os.kill(self.pid, sig)
 
     def kill(self) -> None:
-        """SIGKILL; harmless when it has ended."""
+        """SIGKILL; harmless when it has ended.
+
+        One that is not forked within `ENDS_S` counts as killed: its nursery hangs, and the worker,
+        if it comes to life, ends at the end of its input.
+        """
+        if self._code is None and not self._heard and not _readable(self._told, ENDS_S):
+            os.close(self._told)
+            self._code = -signal.SIGKILL
         self.send_signal(signal.SIGKILL)
 
     def _hear(self) -> None:
@@ -211,8 +218,8 @@ class Spawner:
         return Forked(os.fdopen(ours, "wb", buffering=0), told)
 
 
-def _readable(file: int) -> bool:
-    """Whether a read would not wait."""
+def _readable(file: int, within_s: float = 0.0) -> bool:
+    """Whether a read would not wait, now or soon."""
     poller = select.poll()
     poller.register(file, select.POLLIN)
-    return bool(poller.poll(0))
+    return bool(poller.poll(within_s * 1000))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ HEALTHY_S = 60.0
 LONGEST_LINE_BYTES = 4 << 20
 # Above the worker's own deadline for open batches, below the 30 s a platform commonly grants.
 KILL_AFTER_S = 20.0
+KILLED_S = 2.0
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ class Supervisor:
         """Called with every status line, and of which worker."""
         if on_status is not None:
             self.told.append(lambda _, status: on_status(status))
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.workers = [
             Worker(
                 prefix + (stage if number == 1 else f"{stage}-{number}"),
@@ -143,7 +145,7 @@ class Supervisor:
             worker: One of ours.
             why: One line for the log.
         """
-        if worker.ending is None and worker.running and not self._stopping:
+        if worker.ending is None and worker.running and not self._stopping.is_set():
             worker.ending = why
             worker.tasks.append(asyncio.create_task(self._end(worker)))
 
@@ -158,13 +160,14 @@ class Supervisor:
             return
         process.close()
         try:
-            await asyncio.wait_for(process.wait(), KILL_AFTER_S)
+            async with asyncio.timeout(KILL_AFTER_S):
+                await process.wait()
         except TimeoutError:
             process.kill()
 
     async def stop(self) -> None:
         """End every worker in order: input closed, batches in hand finished, then killed."""
-        self._stopping = True
+        self._stopping.set()
         if not self._endpoints.done():
             self._endpoints.cancel()
         for worker in self.workers:
@@ -178,21 +181,29 @@ class Supervisor:
                     "worker %s did not stop in %.0f s and is killed", worker.name, KILL_AFTER_S
                 )
                 worker.process.kill()
-        await asyncio.gather(*late, return_exceptions=True)
+        await self._gone(late)
         if self._owns_spawner:
             self._spawner.stop()
         if self._failed.done() and not self._failed.cancelled():
             self._failed.exception()
 
+    async def _gone(self, late: set[asyncio.Task[None]]) -> None:
+        """Wait for the ends of what was killed; not for ever, be one not even forked yet."""
+        if late:
+            _, held = await asyncio.wait(late, timeout=KILLED_S)
+            for task in held:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
     async def _keep(self, worker: Worker) -> None:
         """Run one worker, again after each crash."""
         pause_s = FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
-        while not self._stopping:
+        while not self._stopping.is_set():
             began = loop.time()
             code, why = await self._run(worker)
             asked, worker.ending = worker.ending, None
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if code == EXIT_FATAL or (code == 0 and asked is None):
                 why = why or f"it ended with code {code} before it was told to"
@@ -204,9 +215,17 @@ class Supervisor:
                 "worker %s ended with code %d and is started again in %.1f s: %s",
                 worker.name, code, pause_s, why,
             )  # fmt: skip
-            await asyncio.sleep(pause_s)
+            if await self._stopped_within(pause_s):
+                return
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             worker.restarts += 1
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        """Wait so long, or until told to stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
 
     async def _run(self, worker: Worker) -> tuple[int, str]:
         """One life of a worker: its exit code and why it ended, as far as it said so."""
@@ -214,6 +233,8 @@ class Supervisor:
         environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
         process = await spawned(self._spawner, worker.command, environ, limit=LONGEST_LINE_BYTES)
         worker.process = process
+        if self._stopping.is_set():
+            process.close()  # told to stop while it was being started: nobody else tells it
         errors = asyncio.create_task(self._errors(worker.name, process.stderr))
         connect = asyncio.create_task(self._tell(process))
         try:

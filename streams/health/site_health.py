@@ -92,7 +92,8 @@ class SiteHealth:
 
     async def _ask_on(self, endpoints: Endpoints) -> None:
         with suppress(TimeoutError, FatalError):
-            await asyncio.wait_for(self._supervisor.ready(), SETTLE_S)
+            async with asyncio.timeout(SETTLE_S):
+                await self._supervisor.ready()
         await self._dependencies.watch(endpoints, self._pipeline)
 
     def _look(self, watched: Watched, now_s: float) -> None:

@@ -98,8 +98,9 @@ class Service:
         deadline = time.monotonic() + within_s
         while True:
             with contextlib.suppress(OSError, EOFError, TimeoutError):
-                if await asyncio.wait_for(probe(), PROBE_S):
-                    return
+                async with asyncio.timeout(PROBE_S):
+                    if await probe():
+                        return
             if not self.running:
                 raise LocalServiceError(self.ended())
             if time.monotonic() > deadline:

@@ -118,8 +118,10 @@ class BusClient(Service):
                 partition_assignment_strategy=[RoundRobinPartitionAssignor],
                 **self.options.consumer_arguments(),
             )
-            await asyncio.wait_for(self._kafka.start(), self.options.ask_s)
-            found = await asyncio.wait_for(self._kafka.topics(), self.options.ask_s)
+            async with asyncio.timeout(self.options.ask_s):
+                await self._kafka.start()
+            async with asyncio.timeout(self.options.ask_s):
+                found = await self._kafka.topics()
         except KafkaConnectionError as error:
             # aiokafka only logs why it could not connect; one connection more tells.
             await connect(self.options.client_options, tried)
@@ -172,7 +174,8 @@ class BusClient(Service):
         client, self._kafka = self._kafka, None
         if client is not None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(client.stop(), _LEAVE_S)
+                async with asyncio.timeout(_LEAVE_S):
+                    await client.stop()
 
     async def crash(self, reason: BaseException) -> None:
         """End the stage with `reason`, without Faust's pages of log."""
@@ -199,7 +202,8 @@ class BusClient(Service):
             raise BusUnavailableError(f"{tried} came after the bus was left; start the stage again")
         limit = self.options.ask_s if within_s is None else within_s
         try:
-            return await asyncio.wait_for(request, limit)
+            async with asyncio.timeout(limit):
+                return await request
         except Exception as error:  # door to aiokafka: every cause is translated
             raise translate(error, tried=tried) from error
 

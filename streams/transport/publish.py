@@ -105,7 +105,8 @@ class KafkaPublisher:
             if self._producer is producer:
                 self._producer = None
         try:
-            await asyncio.wait_for(producer.stop(), timeout=1.0)
+            async with asyncio.timeout(1.0):
+                await producer.stop()
         except (TimeoutError, BusUnavailableError, OSError):
             return
 

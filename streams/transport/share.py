@@ -208,4 +208,5 @@ class Share:
             )
             await asyncio.wait({task}, timeout=_CUT_OFF_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._consumer.bodies.finished(), _CUT_OFF_S)
+                async with asyncio.timeout(_CUT_OFF_S):
+                    await self._consumer.bodies.finished()

@@ -107,10 +107,12 @@ async def discard(producer: AIOKafkaProducer) -> None:
     """Close a producer in whatever state; one that cannot send any more would wait for ever."""
     reason(producer)  # looked at, or the event loop reports it as never seen
     with suppress(*FAILED):
-        await asyncio.wait_for(producer.stop(), CLOSE_S)
+        async with asyncio.timeout(CLOSE_S):
+            await producer.stop()
         return
     sender = producer._sender.sender_task
     if sender is not None:
         sender.cancel()
     with suppress(*FAILED):
-        await asyncio.wait_for(producer.client.close(), CLOSE_S)
+        async with asyncio.timeout(CLOSE_S):
+            await producer.client.close()

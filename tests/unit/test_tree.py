@@ -125,6 +125,18 @@ def end_breaks(path: str, source: str) -> list[str]:
     ]
 
 
+def wait_breaks(path: str, source: str) -> list[str]:
+    """Waits that lose a cancellation where what they wait for ends in that turn (Python 3.11)."""
+    return [
+        f"{path}:{node.lineno} calls asyncio.wait_for, expected asyncio.timeout"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and node.attr == "wait_for"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "asyncio"
+    ]
+
+
 def name_breaks(path: str) -> list[str]:
     """Parts of a module's path that say nothing, or that a standard module has."""
     parts = Path(path).with_suffix("").parts
@@ -257,6 +269,15 @@ def test_ends_are_asked_for_in_one_place():
     bad = "async def f(c):\n    return await c.end_offsets([])"
     assert len(end_breaks("streams/a.py", bad)) == 1
     assert end_breaks(ENDS, bad) == []
+
+
+def test_no_wait_loses_a_cancellation():
+    """Whoever was told to stop in that turn goes on for ever."""
+    refuse(broken(wait_breaks))
+    assert (
+        len(wait_breaks("streams/a.py", "async def f(c):\n    await asyncio.wait_for(c, 1)")) == 1
+    )
+    assert wait_breaks("streams/a.py", "async def f(c):\n    await c.wait_for(bool)") == []
 
 
 def test_names_say_something():

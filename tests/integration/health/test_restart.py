@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from headrace.schemas.settings import BusSettings, StoreSettings
+from headrace.streams import nursery, spawning
 from headrace.streams import supervisor as supervisor_module
 from headrace.streams.jobs import Endpoints
 from headrace.streams.supervisor import Supervisor, Worker
@@ -92,6 +93,52 @@ async def test_stop_wins_over_restart(scene: Scene) -> None:
 
     assert not worker.running
     assert worker.restarts == 0
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+async def test_stop_while_a_worker_is_being_started(scene: Scene, monkeypatch, turns: int) -> None:
+    """In whichever turn of the loop: its input is closed, and nobody waits for the kill."""
+    monkeypatch.setattr(supervisor_module, "KILL_AFTER_S", 60.0)
+    scene.file.write_text(OBEDIENT, "utf-8")
+    scene.worker.command = [sys.executable, "-u", str(scene.file), "enrich"]
+    scene.supervisor.start()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await scene.supervisor.stop()
+
+    assert scene.worker.process is not None
+    assert scene.worker.process.returncode == 0
+
+
+async def test_stop_between_a_crash_and_the_next_start(
+    scene: Scene, monkeypatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The pause is not waited out."""
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_S", 600.0)
+    scene.file.write_text("raise SystemExit(1)", "utf-8")
+    scene.worker.command = [sys.executable, str(scene.file), "enrich"]
+    with caplog.at_level(logging.ERROR, "headrace.supervisor"):
+        scene.supervisor.start()
+        await until(lambda: bool(caplog.records))
+    async with asyncio.timeout(20):
+        await scene.supervisor.stop()
+
+    assert scene.worker.restarts == 0
+
+
+async def test_stop_while_nothing_can_be_forked(scene: Scene, monkeypatch) -> None:
+    """The process that forks workers hangs: it is killed, and not waited for."""
+    hangs = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(nursery, "command", lambda channel: hangs)
+    monkeypatch.setattr(spawning, "ENDS_S", 0.1)
+    monkeypatch.setattr(supervisor_module, "KILLED_S", 0.1)
+    scene.supervisor.start()
+    await until(lambda: scene.worker.process is not None)
+    async with asyncio.timeout(20):
+        await scene.supervisor.stop()
+
+    assert not scene.worker.running
 
 
 async def test_a_status_line_of_thousands_of_partitions_is_read(scene: Scene) -> None:

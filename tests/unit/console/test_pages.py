@@ -139,6 +139,26 @@ async def test_bytes_that_are_no_text_are_wrong(guarded: str, head: bytes) -> No
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"token=\xff"),
+        ("application/x-www-form-urlencoded", b"\xff"),
+        ("application/x-www-form-urlencoded; charset=nonsense", b"token=%ff"),
+        ("multipart/form-data; boundary=b", b"--b\r\n\xff"),
+        ("multipart/form-data", b"token=x"),
+        ("application/json", b"{}"),
+    ],
+)
+async def test_a_form_that_is_none_is_a_wrong_token(guarded: str, kind: str, body: bytes) -> None:
+    """Refused like any other; bytes that are no text ended in an error of the server."""
+    async with (
+        ClientSession(headers={"Content-Type": kind}) as http,
+        http.post(f"{guarded}/session", data=body) as answer,
+    ):
+        assert (answer.status, answer.cookies) == (401, {})
+
+
 async def test_the_token_opens_a_session(guarded: str) -> None:
     """By a cookie that scripts and other sites cannot use; the token itself is not in it."""
     async with ClientSession() as http:
