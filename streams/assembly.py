@@ -16,12 +16,13 @@ from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
 from headrace.streams.jobs import Endpoints, Status, stages_of
-from headrace.streams.local.services import bus_kind
+from headrace.streams.local.services import RunningBus, RunningStore, bus_kind
+from headrace.streams.meanwhile import import_meanwhile
 from headrace.streams.modes import check_mode, check_transactions
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.webhook import Webhook
-from headrace.streams.positions import check_store, settle_positions
+from headrace.streams.positions import STORE_CLIENT, check_store, settle_positions
 from headrace.streams.spawning import Spawner
 from headrace.streams.supervisor import Supervisor
 
@@ -128,7 +129,6 @@ class Site:
             failed.cancel()
             services.cancel()
             await asyncio.gather(failed, services, return_exceptions=True)
-        self.supervisor.connect(endpoints)
         self._watching = asyncio.create_task(self._watch(endpoints))
         return endpoints
 
@@ -169,7 +169,7 @@ class Site:
             group.create_task(self.watched.watch())
 
     async def _services(self) -> Endpoints:
-        running_bus, running_store = await self.backing.open()
+        running_bus, running_store = await self._opened()
         if running_store.kind == "remote":
             await check_store(running_store.settings, self.pipeline.name)
         await check_transactions(self.pipeline, running_bus.options)
@@ -181,7 +181,9 @@ class Site:
             embedded=running_bus.kind == "embedded",
             snapshots=self._settings.snapshots,
             tracing=self._settings.otlp.url is not None,
+            hold=True,
         )
+        self.supervisor.connect(endpoints)
         await settle_positions(
             self.pipeline,
             topics,
@@ -190,7 +192,18 @@ class Site:
             None if endpoints.embedded else running_store.settings,
             start=self._start,
         )
+        self.supervisor.begin()
         return endpoints
+
+    async def _opened(self) -> tuple[RunningBus, RunningStore]:
+        """Bus and store; what asks the store for checkpoints is imported while they start."""
+        opening = asyncio.create_task(self.backing.open())
+        try:
+            if bus_kind(self._settings) != "embedded":  # which is new, and so is its store
+                await import_meanwhile(STORE_CLIENT)
+            return await opening
+        finally:
+            opening.cancel()
 
 
 def shown_of(sites: Iterable[Site]) -> dict[str, Shown]:

@@ -42,7 +42,7 @@ def worker_of(stage: str) -> str:
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the running services are. First and only line a worker reads on standard input.
+    """Where the running services are. First line a worker reads on standard input.
 
     Attributes:
         bus: The bus, with a real URL.
@@ -50,6 +50,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
         embedded: The bus is the embedded one: short sessions, no idempotent producer.
         snapshots: Where copies of checkpoints are kept.
         tracing: Somebody exports traces and log lines.
+        hold: Where the stages' groups begin is being settled: connect now, join at the next line.
     """
 
     bus: BusSettings
@@ -57,6 +58,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     embedded: bool
     snapshots: SnapshotSettings = SnapshotSettings()
     tracing: bool = False
+    hold: bool = False
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -129,8 +129,13 @@ def plan_stage(stage: str, pipeline: Pipeline, folder: Path) -> StagePlan:
     )
 
 
-async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.Event) -> None:
-    """Run a stage until `stop` is set.
+async def run_stage(
+    running: RunningStage,
+    endpoints: Endpoints,
+    stop: asyncio.Event,
+    begin: asyncio.Event | None = None,
+) -> None:
+    """Connect, join the group once `begin` is set (None: at once), and run until `stop` is set.
 
     Raises:
         SettingsError: exactly-once was asked of the embedded bus. Fatal.
@@ -147,11 +152,12 @@ async def run_stage(running: RunningStage, endpoints: Endpoints, stop: asyncio.E
     connecting = asyncio.gather(
         _patiently("store", lambda: open_store(endpoints.store, name)),
         _patiently("bus", publisher.start),
+        begin.wait() if begin is not None else asyncio.sleep(0),
     )
     if not await _before(stop, connecting):
         await publisher.stop()
         return
-    store, _ = connecting.result()
+    store, *_ = connecting.result()
     if snapshots is not None:
         store = SnapshottingStore(store, snapshots, every_s=endpoints.snapshots.every_s)
     wired: list[tuple[StageTransport, Transactions | None]] = []

@@ -19,6 +19,9 @@ from headrace.streams.jobs import groups_of
 
 log = logging.getLogger("headrace.delivery")
 
+STORE_CLIENT = "headrace.feature_store.open"
+"""Loaded where it is used only: a first start on a new bus does not need it."""
+
 
 async def settle_positions(
     pipeline: Pipeline,
@@ -61,10 +64,12 @@ async def settle_positions(
         source, output, where = begin[stage]
 
         async def known(new: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-            found = await _checkpoints(pipeline.name, stage, store, options, new)
+            found, begins, ends = await asyncio.gather(
+                _checkpoints(pipeline.name, stage, store, options, new),
+                log_ranges(options, source.name),
+                log_ranges(options, output.name),
+            )
             if start is None:
-                begins = await log_ranges(options, source.name)
-                ends = await log_ranges(options, output.name)
                 lost = [tp for tp in new if tp not in found and begins[tp[1]][1] > 0]
                 _refuse_amnesia(stage, lost, ends)
             return found
@@ -90,7 +95,6 @@ async def _checkpoints(
     """Where these partitions go on by their checkpoints, where there are any."""
     if settings is None:
         return {}
-    # Loaded only here: a first start on a new bus does not need the store's client.
     from headrace.feature_store.open import open_store
 
     store = await open_store(settings, pipeline)

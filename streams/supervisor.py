@@ -69,8 +69,9 @@ class Supervisor:
     """Workers of one pipeline on this machine.
 
     Workers are started before the services are up, so that their imports and model checks run
-    meanwhile; `connect` then tells them where to go. A worker ends when its standard input is
-    closed, also when this process is killed: nothing is left behind.
+    meanwhile; `connect` then tells them where to go, and `begin` to join their groups. A worker
+    ends when its standard input is closed, also when this process is killed: nothing is left
+    behind.
 
     Args:
         pipeline: Pipeline file.
@@ -94,6 +95,7 @@ class Supervisor:
         self._spawner = spawner or Spawner()
         self._owns_spawner = spawner is None
         self._endpoints: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._begun: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.told: list[Callable[[Worker, Status], None]] = []
         """Called with every status line, and of which worker."""
@@ -116,8 +118,12 @@ class Supervisor:
             worker.tasks = [asyncio.create_task(self._keep(worker), name=worker.name)]
 
     def connect(self, endpoints: Endpoints) -> None:
-        """Tell the workers where bus and store are."""
+        """Tell the workers where bus and store are; they begin at once unless told to hold."""
         self._endpoints.set_result(msgspec.json.encode(endpoints) + b"\n")
+
+    def begin(self) -> None:
+        """Have workers that hold join their groups."""
+        self._begun.set_result(b"\n")
 
     async def failed(self) -> None:
         """Wait until a worker ends for good.
@@ -168,8 +174,8 @@ class Supervisor:
     async def stop(self) -> None:
         """End every worker in order: input closed, batches in hand finished, then killed."""
         self._stopping.set()
-        if not self._endpoints.done():
-            self._endpoints.cancel()
+        for line in (self._endpoints, self._begun):
+            line.cancel()  # harmless where it was told
         for worker in self.workers:
             if worker.process is not None:
                 worker.process.close()
@@ -249,7 +255,8 @@ class Supervisor:
             process.close()
 
     async def _tell(self, process: Spawned) -> None:
-        process.tell(await asyncio.shield(self._endpoints))
+        for line in (self._endpoints, self._begun):
+            process.tell(await asyncio.shield(line))
 
     async def _statuses(self, worker: Worker, lines: asyncio.StreamReader) -> None:
         while line := await lines.readline():

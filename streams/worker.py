@@ -56,39 +56,48 @@ def main(stage: str, pipeline: Path) -> None:
         # While the services start: 50 ms that the first prediction would wait for later.
         load_faust()
         _put_aside()
-        line = sys.stdin.buffer.readline()
-        if line:
+        if line := _first_line():
             asyncio.run(_serve(plan, msgspec.json.decode(line, type=Endpoints)))
     except HeadraceError as error:
         _tell(Status(stage=stage, ready=False, error=str(error)))
         raise SystemExit(EXIT_FATAL if isinstance(error, FatalError) else 1) from None
 
 
+def _first_line() -> bytes:
+    """Where to go; no byte of what follows is taken, which the event loop waits for."""
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:
+        return unbuffered.readline()
+
+
 async def _serve(plan: StagePlan, endpoints: Endpoints) -> None:
     running = RunningStage(plan)
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, begin = asyncio.Event(), asyncio.Event()
+    if not endpoints.hold:
+        begin.set()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     helpers = [
-        asyncio.create_task(_watch_supervisor(stop)),
+        asyncio.create_task(_watch_supervisor(begin, stop)),
         asyncio.create_task(_report(running)),
         asyncio.create_task(_collect()),
     ]
     try:
-        await run_stage(running, endpoints, stop)
+        await run_stage(running, endpoints, stop, begin)
     finally:
         for helper in helpers:
             helper.cancel()
         _write(running, seen=True)
 
 
-async def _watch_supervisor(stop: asyncio.Event) -> None:
-    """Stop when standard input ends: the supervisor asked for it, or is gone."""
+async def _watch_supervisor(begin: asyncio.Event, stop: asyncio.Event) -> None:
+    """Begin at the next line; stop when standard input ends: we were asked to, or are alone."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
     )
-    await reader.read()
+    if await reader.readline():
+        begin.set()
+        await reader.read()
     stop.set()
 
 

@@ -48,6 +48,16 @@ async def describe_topics(
     return {name: TopicFound(name, counts[name], configs.get(name, {})) for name in asked}
 
 
+async def partition_counts(options: Options) -> dict[str, int]:
+    """How many partitions each topic on the bus has.
+
+    Raises:
+        BusUnavailableError: retryable; BusRefusedError: fatal.
+    """
+    async with started(AIOKafkaAdminClient(**options), options, "asking for topics") as admin:
+        return await _partition_counts(admin)
+
+
 async def _partition_counts(admin: Any) -> dict[str, int]:
     """Of all topics: asking for one by its name would create it where the bus does so by itself."""
     return count_partitions(await admin.describe_topics())

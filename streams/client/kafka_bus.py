@@ -20,7 +20,7 @@ from aiokafka import (  # type: ignore[import-untyped]
 from headrace.schemas.batch import Headers, RecordBatch
 from headrace.schemas.errors import BusRefusedError, HeadraceError, SettingsError, TopicError
 from headrace.schemas.topics import EVENT_LIMIT_BYTES
-from headrace.streams.bus.admin import describe_topics
+from headrace.streams.bus.admin import partition_counts
 from headrace.streams.bus.connection import mapped_errors
 from headrace.streams.bus.ends import log_ends
 from headrace.streams.bus.reads import start_offsets
@@ -79,12 +79,12 @@ async def partition_count(options: Mapping[str, Any], topic: str, tried: str) ->
         TopicError: it is not there. Fatal.
         BusUnavailableError: retryable. BusRefusedError: fatal.
     """
-    found = await describe_topics(options, [topic])
+    found = await partition_counts(options)
     if topic not in found:
         raise TopicError(
             f"{tried} {topic!r} found no such topic; make it with: headrace topics apply PIPELINE"
         )
-    return found[topic].partitions
+    return found[topic]
 
 
 @contextmanager
@@ -217,6 +217,8 @@ class KafkaReader:
         owner = self._owner
         if owner is None or not parts:
             return
+        # Nothing is read yet, and a fetch that waits for records holds up what is asked: 0.1 s.
+        self._consumer.pause(*parts)
         committed = await self._committed(parts)
         begins = await self._consumer.beginning_offsets(parts)
         firsts = await self._firsts([part for part in parts if part not in committed])
@@ -233,6 +235,7 @@ class KafkaReader:
         places = await owner.assigned(starts)
         for part in parts:
             self._consumer.seek(part, places[part.partition])
+        self._consumer.resume(*parts)
         self._ready.update(parts)
 
     async def _committed(self, parts: list[Any]) -> dict[Any, Any]:

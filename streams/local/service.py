@@ -25,7 +25,10 @@ _TAIL_BYTES = 8192
 
 
 class Service:
-    """A program in its own process group that cannot outlive this process.
+    """A program in a session of its own that cannot outlive this process.
+
+    Linux shares busy cores out by session (autogroup): in ours a broker that starts would have to
+    share with all that we import meanwhile.
 
     Its output goes to ``<name>.log`` in its folder; the log of the run before is kept as
     ``<name>.log.1``.
@@ -82,7 +85,7 @@ class Service:
                     cwd=self._folder,
                     env={**os.environ, **(environ or {})},
                     pass_fds=self._keep,
-                    process_group=0,
+                    start_new_session=True,
                 )
 
     async def ready(self, probe: Callable[[], Awaitable[bool]], *, within_s: float) -> None:
