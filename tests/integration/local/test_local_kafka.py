@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -123,15 +123,12 @@ async def test_a_broker_that_cannot_start_tells_why(tmp_path: Path) -> None:
 
 
 async def test_start_is_quick(tmp_path: Path) -> None:
-    """An installed Kafka answers in well under the budget of a first prediction."""
-    took = []
-    for _ in range(3):
-        broker = LocalKafka(base=tmp_path)
-        began = time.monotonic()
-        await broker.start()
-        took.append(time.monotonic() - began)
-        await broker.stop()
-    assert min(took) < 3.0  # 0.8 s on an idle machine; this one may be busy
+    """An installed Kafka answers after little work: two cores have 3 s for the first prediction."""
+    broker = LocalKafka(base=tmp_path)
+    await broker.start()
+    used = psutil.Process(broker.service.pid).cpu_times()
+    await broker.stop()
+    assert used.user + used.system < 3.5  # 1.6 s on an idle machine, 2.2 s on a busy one
 
 
 async def test_installing_again_changes_nothing() -> None:
