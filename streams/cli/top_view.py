@@ -52,11 +52,17 @@ def _stages(stages: list[dict[str, Any]]) -> Table:
             f"{events.get('dead', 0):,}",
             f"{events.get('late', 0):,}",
             f"{stage['lag']:,}",
-            f"{stage['cores']:.2f}",
-            f"{stage['rss_mb']:.0f}",
+            *_process(stage),
             style="" if stage["running"] == stage["workers"] else "red",
         )
     return table
+
+
+def _process(stage: dict[str, Any]) -> tuple[str, str]:
+    """Cores and memory; of a stage in another's process, where that is."""
+    if stage["inside"] is not None:
+        return "in", stage["inside"]
+    return f"{stage['cores']:.2f}", f"{stage['rss_mb']:.0f}"
 
 
 def _latencies(rows: list[dict[str, Any]]) -> Table:

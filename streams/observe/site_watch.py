@@ -105,7 +105,7 @@ class SiteWatch:
             pipeline=self._pipeline.name,
             ready=not reasons,
             reasons=reasons,
-            stages=stage_views(list(self._stages), samples, self._rates.per_s()),
+            stages=stage_views(self._stages, samples, self._rates.per_s()),
             latencies=self._readings.percentiles(),
             budgets=self.book.states(),
             incidents=list(self.book.incidents),

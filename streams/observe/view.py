@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from headrace.streams.jobs import groups_of, worker_of
 from headrace.streams.observe.drift import Finding
 from headrace.streams.observe.error_budget import BudgetState
 from headrace.streams.observe.latencies import Percentiles
@@ -22,6 +24,8 @@ class StageView:
 
     Attributes:
         stage: Its name.
+        inside: The stage whose process it runs in, None of one with its own: workers and restarts
+            are that one's, cores and memory are told there alone.
         running: Workers that run.
         workers: Workers there are.
         restarts: How often one was started again.
@@ -33,6 +37,7 @@ class StageView:
     """
 
     stage: str
+    inside: str | None
     running: int
     workers: int
     restarts: int
@@ -95,14 +100,16 @@ class Rates:
         return {sample: (value - then.get(sample, 0.0)) / took_s for sample, value in now.items()}
 
 
-def stage_views(stages: list[str], samples: Samples, per_s: Samples) -> list[StageView]:
-    """Each stage, from samples of one pipeline and their rates."""
-    return [_stage(stage, samples, per_s) for stage in stages]
+def stage_views(stages: Sequence[str], samples: Samples, per_s: Samples) -> list[StageView]:
+    """Each stage and those beside them, from samples of one pipeline and their rates."""
+    return [_stage(stage, samples, per_s) for stage in groups_of(stages)]
 
 
 def _stage(stage: str, samples: Samples, per_s: Samples) -> StageView:
-    def total(name: str, values: Samples = samples) -> float:
-        return sum(v for (n, labels), v in values.items() if n == name and labels[1] == stage)
+    process = worker_of(stage)
+
+    def total(name: str, values: Samples = samples, *, of: str = stage) -> float:
+        return sum(v for (n, labels), v in values.items() if n == name and labels[1] == of)
 
     def by_outcome(values: Samples) -> dict[str, float]:
         name = "headrace_stream_events_total"
@@ -110,9 +117,10 @@ def _stage(stage: str, samples: Samples, per_s: Samples) -> StageView:
 
     return StageView(
         stage=stage,
-        running=int(total("headrace_worker_running")),
-        workers=sum(k[0] == "headrace_worker_running" and k[1][1] == stage for k in samples),
-        restarts=int(total("headrace_worker_restarts_total")),
+        inside=None if process == stage else process,
+        running=int(total("headrace_worker_running", of=process)),
+        workers=sum(k[0] == "headrace_worker_running" and k[1][1] == process for k in samples),
+        restarts=int(total("headrace_worker_restarts_total", of=process)),
         events={name: int(count) for name, count in by_outcome(samples).items()},
         per_s={name: round(rate, 1) for name, rate in by_outcome(per_s).items()},
         lag=int(total("headrace_stream_lag_events")),

@@ -74,7 +74,8 @@ function stages(found) {
     const row = document.createElement("tr");
     fill(row, [
       stage.stage, `${stage.running}/${stage.workers}`, whole(stage.restarts), whole(stage.lag),
-      whole(stage.per_s.in || 0), number(stage.cores), whole(stage.rss_mb),
+      whole(stage.per_s.in || 0),
+      ...(stage.inside ? ["in", stage.inside] : [number(stage.cores), whole(stage.rss_mb)]),
     ], numeric);
     return row;
   }));

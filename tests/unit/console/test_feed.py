@@ -20,7 +20,7 @@ from headrace.streams.console.feed import Feed
 from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
-from headrace.streams.jobs import STAGES, Status
+from headrace.streams.jobs import STAGES, Status, groups_of
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.supervisor import Supervisor
@@ -71,7 +71,7 @@ async def test_what_is_known_is_shown_and_what_is_away_is_told(feed: Feed) -> No
     )
     assert found["bytes"] == {"raw": 1000, "upstream": 0}
     assert found["devices"] == {"known": 0, "ranked": []}
-    assert [stage["stage"] for stage in found["view"]["stages"]] == list(STAGES)
+    assert [stage["stage"] for stage in found["view"]["stages"]] == list(groups_of(STAGES))
     assert found["view"]["ready"] is False
 
 

@@ -231,12 +231,29 @@ async def test_one_view_of_everything(scene: Scene) -> None:
 
     view = msgspec.json.decode(msgspec.json.encode(scene.watch.view().facts()))
 
-    enrich, serve = view["stages"]
+    enrich, serve, _ = view["stages"]
     assert (enrich["events"], enrich["lag"]) == ({"in": 15, "dead": 1}, 0)
     assert (enrich["running"], enrich["workers"], serve["workers"]) == (1, 2, 2)
     assert (view["ready"], view["incidents"]) == (True, [])
     assert [budget["name"] for budget in view["budgets"]] == ["answers"]
     assert view["drift"] == []
+
+
+async def test_a_stage_beside_another_is_shown(scene: Scene) -> None:
+    """The finaliser has its own counts; workers are SERVE's, which alone tells of the process."""
+    beside = Status(stage="summarize", ready=True, events={"in": 6, "out": 2}, lag=3)
+    parts = (PartitionStatus(partition=0, lag=3),)
+    scene.says("serve", rss_mb=90.0, beside=msgspec.structs.replace(beside, partitions=parts))
+    scene.watch.look()
+
+    _, serve, summarize = scene.watch.view().stages
+
+    assert (summarize.stage, summarize.inside, serve.inside) == ("summarize", "serve", None)
+    assert (summarize.events, summarize.lag) == ({"in": 6, "out": 2}, 3)
+    assert (summarize.running, summarize.workers, summarize.rss_mb) == (2, 2, 0.0)
+    console = Console(width=140, file=io.StringIO())
+    console.print(draw({"pipelines": [msgspec.to_builtins(scene.watch.view().facts())]}, "here"))
+    assert "summarize" in console.file.getvalue()
 
 
 async def test_drift_is_judged_once_over_workers_and_lives(scene: Scene) -> None:
