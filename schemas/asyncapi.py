@@ -11,6 +11,7 @@ from msgspec import Meta
 from headrace.schemas.event import Event
 from headrace.schemas.input import Input, Metric
 from headrace.schemas.jsonschema import Schema, components
+from headrace.schemas.observed import ObservedRecord
 from headrace.schemas.pipeline import Model, Pipeline
 from headrace.schemas.prediction import Prediction
 from headrace.schemas.summary import SummaryRecord
@@ -129,6 +130,11 @@ MESSAGES: dict[str, Message] = {
         "One window and group; the only data that leaves a site. A higher revision replaces it.",
         payload=SummaryRecord,
         key="Window and group, UTF-8.",
+    ),
+    "observed": Message(
+        "send",
+        "What was seen of the pipeline in about a minute: latencies, budgets, drift, incidents.",
+        payload=ObservedRecord,
     ),
 }
 

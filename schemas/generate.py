@@ -15,6 +15,7 @@ import msgspec
 from headrace.schemas.asyncapi import DeadLetterHeaders, document
 from headrace.schemas.event import Event
 from headrace.schemas.jsonschema import standalone
+from headrace.schemas.observed import ObservedRecord
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.prediction import Prediction
 from headrace.schemas.settings import Settings
@@ -26,6 +27,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "event": Event,
     "prediction": Prediction,
     "summary": SummaryRecord,
+    "observed": ObservedRecord,
     "deadletter-headers": DeadLetterHeaders,
     "pipeline": Pipeline,
     "settings": Settings,

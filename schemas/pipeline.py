@@ -142,8 +142,9 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         predictions: Name.
         partials: Name.
         summaries: Name.
+        observed: Name.
         raw_hours: Retention of telemetry, dead letter, late, features and partials, hours.
-        derived_hours: Retention of predictions, hours.
+        derived_hours: Retention of predictions and observed, hours.
         central_hours: Retention of summaries, hours.
     """
 
@@ -156,6 +157,7 @@ class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     predictions: str | None = None
     partials: str | None = None
     summaries: str | None = None
+    observed: str | None = None
     raw_hours: Seconds = 24.0
     derived_hours: Seconds = 168.0
     central_hours: Seconds = 2160.0

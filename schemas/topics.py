@@ -48,6 +48,7 @@ class PipelineTopics:
     predictions: TopicSpec
     partials: TopicSpec
     summaries: TopicSpec
+    observed: TopicSpec
 
     def all(self) -> tuple[TopicSpec, ...]:
         """Each of them, in the order of the data path."""
@@ -64,8 +65,8 @@ def topics_of(pipeline: Pipeline) -> PipelineTopics:
     """The topics of a pipeline, ``headrace.<pipeline>.<stage>.v1`` unless named in the file.
 
     Features and predictions have telemetry's partition count: a record of telemetry partition p
-    ends in partition p of both, so a device's order holds from end to end. Partials and summaries,
-    few records of all partitions together, have one.
+    ends in partition p of both, so a device's order holds from end to end. Partials, summaries
+    and observed, few records of all partitions together, have one.
     """
     t = pipeline.topics
 
@@ -73,7 +74,7 @@ def topics_of(pipeline: Pipeline) -> PipelineTopics:
         stage: str, name: str | None, hours: float, data: Literal["raw", "derived", "central"]
     ) -> TopicSpec:
         own = f"headrace.{pipeline.name}.{stage}.v1"
-        partitions = 1 if stage in ("partials", "summaries") else t.partitions
+        partitions = 1 if stage in ("partials", "summaries", "observed") else t.partitions
         return TopicSpec(
             name or own, stage, partitions, round(hours * 3_600_000), data, ours=name is None
         )
@@ -87,4 +88,5 @@ def topics_of(pipeline: Pipeline) -> PipelineTopics:
         predictions=spec("predictions", t.predictions, t.derived_hours, "derived"),
         partials=spec("partials", t.partials, t.raw_hours, "derived"),
         summaries=spec("summaries", t.summaries, t.central_hours, "central"),
+        observed=spec("observed", t.observed, t.derived_hours, "derived"),
     )

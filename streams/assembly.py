@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from headrace.schemas.errors import SettingsError
+from headrace.schemas.errors import FatalError, SettingsError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
@@ -19,6 +20,8 @@ from headrace.streams.jobs import Endpoints, Status, stages_of
 from headrace.streams.local.services import RunningBus, RunningStore, bus_kind
 from headrace.streams.meanwhile import import_meanwhile
 from headrace.streams.modes import check_mode, check_transactions
+from headrace.streams.observe.history import History, teller_of
+from headrace.streams.observe.history_topic import HistoryTopic
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.webhook import Webhook
@@ -167,6 +170,18 @@ class Site:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.health.watch(endpoints))
             group.create_task(self.watched.watch())
+            group.create_task(self._keep_history())
+
+    async def _keep_history(self) -> None:
+        """Write what is seen to its topic, once the first prediction need not wait for that."""
+        with suppress(FatalError):  # told by `failed`
+            await self.supervisor.ready()
+            if self.backing.bus is None:
+                raise AssertionError("unreachable")
+            teller = teller_of(self.name, self._stages)
+            history = History(self.pipeline, self.readings, self.watched.book, teller)
+            topic = topics_of(self.pipeline).observed.name
+            await HistoryTopic(self.backing.bus.options, topic, history).run()
 
     async def _services(self) -> Endpoints:
         running_bus, running_store = await self._opened()

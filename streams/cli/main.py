@@ -33,6 +33,7 @@ COMMANDS = {
     "model": Lazy(_AT + "model:model", "Check the model of a pipeline."),
     "kafka": Lazy(_AT + "kafka:kafka", "Run a durable Kafka on this machine."),
     "top": Lazy(_AT + "top:top", "Watch a running up: rates, lag, latency, budgets, drift."),
+    "observe": Lazy(_AT + "observe:observe", "What was seen: latency, budgets, drift, incidents."),
     "drill": Lazy(_AT + "drill:drill", "Kill, pause and lose things under load; count the loss."),
     "doctor": Lazy(_AT + "doctor:doctor", "Check everything and say how to mend it."),
 }

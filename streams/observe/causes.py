@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.streams.observe.latencies import Percentiles
+from headrace.schemas.observed import Percentiles
 
 PARTS = (
     "device_to_ingest",

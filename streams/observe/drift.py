@@ -10,6 +10,7 @@ import numpy as np
 
 from headrace.schemas.batch import F64
 from headrace.schemas.observe import Drift
+from headrace.schemas.observed import Finding, Reference, SketchTold
 from headrace.streams.upstream.quantiles import Bins, merge_bins, raised
 
 _SHARES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
@@ -37,35 +38,25 @@ class WindowSketch:
         return WindowSketch(self.rows + other.rows, self.high + other.high, bins)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One indicator of one window.
-
-    Attributes:
-        window: Number of the window.
-        device_class: Device class.
-        quantity: A feature, ``score``, ``confidence``, ``rate`` (share of high scores), or
-            ``missing.FEATURE``.
-        value: The index: PSI of a distribution, change of a share.
-        distance: KS distance, or change of a share.
-        limit: What `distance` may be by chance, at the accepted rate of false alarms.
-        alarm: It is drift.
-    """
-
-    window: int
-    device_class: str
-    quantity: str
-    value: float
-    distance: float
-    limit: float
-    alarm: bool
-
-
 @dataclass(slots=True)
 class _Reference:
     windows: list[WindowSketch] = field(default_factory=list)
     pooled: WindowSketch | None = None
     spread: list[float] = field(default_factory=list)
+
+
+def told_of(sketch: WindowSketch) -> SketchTold:
+    """A window as it travels."""
+    return SketchTold(sketch.rows, sketch.high, Bins.stacked(sketch.bins).encode())
+
+
+def sketch_of(told: SketchTold) -> WindowSketch:
+    """What `told_of` got.
+
+    Raises:
+        ValueError, IndexError: its bytes are none of bins.
+    """
+    return WindowSketch(told.rows, told.high, tuple(Bins.decode(told.bins).split(1)))
 
 
 class DriftJudge:
@@ -101,6 +92,31 @@ class DriftJudge:
             else:
                 found += self._compare(window, name, reference, reference.pooled, sketch)
         return found
+
+    def references(self, model: str) -> list[Reference]:
+        """What windows are held against, for `restore` in another life."""
+        return [
+            Reference(
+                model=model,
+                device_class=name,
+                windows=tuple(told_of(window) for window in found.windows),
+                pooled=None if found.pooled is None else told_of(found.pooled),
+                spread=tuple(found.spread),
+            )
+            for name, found in sorted(self._references.items())
+        ]
+
+    def restore(self, told: Reference) -> None:
+        """Go on with a reference of an earlier life; one of other inputs is passed over.
+
+        Raises:
+            ValueError, IndexError: it holds bytes that are none of bins.
+        """
+        windows = [sketch_of(window) for window in told.windows]
+        pooled = None if told.pooled is None else sketch_of(told.pooled)
+        every = windows if pooled is None else [*windows, pooled]
+        if all(len(sketch.bins) == len(self._names) for sketch in every):
+            self._references[told.device_class] = _Reference(windows, pooled, list(told.spread))
 
     def _learn(self, reference: _Reference, sketch: WindowSketch) -> None:
         reference.windows.append(sketch)

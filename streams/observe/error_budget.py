@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from headrace.schemas.objectives import Objective
+from headrace.schemas.observed import BudgetImage, Severity
+from headrace.streams.upstream.varints import pack, unpack
 
 SLOTS = 8640
 """The window in slots: the shortest window that an alert looks at is one of them."""
-
-Severity = Literal["page", "ticket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,21 @@ RULES = (
 
 Source: Google, "The Site Reliability Workbook", chapter 5, multiwindow, multi-burn-rate alerts.
 """
+
+
+Spent = tuple[float, int, int]
+"""How long ago in seconds, and how many events were good and bad then."""
+
+
+def spent_of(image: BudgetImage, ago_s: float) -> list[Spent]:
+    """What an image tells that was made `ago_s` seconds ago.
+
+    Raises:
+        ValueError: its bytes are none of an image.
+    """
+    ages, good, bad = np.split(unpack(image.slots), 3)
+    when = (ago_s + ages * image.slot_s).tolist()
+    return list(zip(when, good.tolist(), bad.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,8 @@ class ErrorBudget:
         self._slot_s = objective.window_h * 3600 / SLOTS
         self._counts = np.zeros((2, SLOTS), np.int64)
         self._slot: int | None = None
-        self._seen = (0, 0)
+        self.seen = (0, 0)
+        """Good and bad events so far, as of the last look."""
 
     def observe(self, now_s: float, *, good: int, bad: int) -> None:
         """Take a look.
@@ -100,9 +116,9 @@ class ErrorBudget:
             bad: Bad events so far; the same.
         """
         self._turn(int(now_s // self._slot_s))
-        seen, self._seen = self._seen, (good, bad)
+        seen, self.seen = self.seen, (good, bad)
         place = (self._slot or 0) % SLOTS
-        self._counts[:, place] += np.maximum(np.subtract(self._seen, seen), 0)
+        self._counts[:, place] += np.maximum(np.subtract(self.seen, seen), 0)
 
     def state(self) -> BudgetState:
         """As of the last look."""
@@ -113,6 +129,29 @@ class ErrorBudget:
         alert: Severity | None = "page" if "page" in held else held[0] if held else None
         burn = self._burn(RULES[0].long)
         return BudgetState(self.which, self.name, good, bad, left, burn, alert)
+
+    def image(self) -> BudgetImage:
+        """The whole window, for `restore` in another life."""
+        last = self._slot or 0
+        ages = np.arange(SLOTS)
+        good, bad = self._counts[:, (last - ages) % SLOTS]
+        used = np.flatnonzero(good + bad)
+        slots = pack(np.concatenate([used, good[used], bad[used]]))
+        return BudgetImage(which=self.which, name=self.name, slot_s=self._slot_s, slots=slots)
+
+    def restore(self, now_s: float, spent: Iterable[Spent]) -> None:
+        """Add what was counted in an earlier life; what is older than the window is passed over.
+
+        Args:
+            now_s: Seconds that only rise, as of `observe`.
+            spent: What was counted when.
+        """
+        self._turn(int(now_s // self._slot_s))
+        last = self._slot or 0
+        for ago_s, good, bad in spent:
+            slot = int((now_s - max(ago_s, 0.0)) // self._slot_s)
+            if slot > last - SLOTS:
+                self._counts[:, slot % SLOTS] += (good, bad)
 
     def _turn(self, slot: int) -> None:
         """Begin the slots that came since, empty."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from headrace.schemas.batch import I64
+from headrace.schemas.observed import Percentiles
 from headrace.streams.client.latency import BINS, quantile_of
 from headrace.streams.observe.hops import HOPS, Counted, decode_bins
 
@@ -20,29 +20,6 @@ Place = tuple[str, str]
 """Hop and device class."""
 
 Counts = dict[Place, I64]
-
-
-@dataclass(frozen=True, slots=True)
-class Percentiles:
-    """One hop of one device class.
-
-    Attributes:
-        hop: From when to when (`hops.Hop`).
-        device_class: Device class, ``all`` where there are none.
-        count: Events.
-        p50_ms: Half of them took no longer, milliseconds; NaN where there are none.
-        p95_ms: 95 %.
-        p99_ms: 99 %.
-        p999_ms: 99.9 %.
-    """
-
-    hop: str
-    device_class: str
-    count: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    p999_ms: float
 
 
 class LatencyLives:

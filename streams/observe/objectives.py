@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
-import msgspec
 import numpy as np
 
 from headrace.schemas.objectives import Objective, Objectives
+from headrace.schemas.observed import Incident, Severity
 from headrace.streams.client.latency import BINS, count_within
-from headrace.streams.observe.error_budget import BudgetState, ErrorBudget, Severity
+from headrace.streams.observe.error_budget import BudgetState, ErrorBudget, Spent
 from headrace.streams.observe.latencies import Counts
 from headrace.streams.observe.samples import Samples
 
 MOST_INCIDENTS = 200
-
-
-class Incident(msgspec.Struct, kw_only=True):
-    """An objective's budget burned too fast, from an alert's begin to its end.
-
-    Attributes:
-        pipeline: Pipeline name.
-        which: The objective's set.
-        objective: The objective's name.
-        severity: The most severe alert of it.
-        start_ms: Wall clock, milliseconds since 1970.
-        end_ms: The same, None while it goes on.
-        cause: What was wrong when it began, by a code of `causes`.
-        burn: The fastest burn seen.
-        bad: Bad events in it.
-    """
-
-    pipeline: str
-    which: str
-    objective: str
-    severity: Severity
-    start_ms: int
-    end_ms: int | None = None
-    cause: str
-    burn: float
-    bad: int = 0
 
 
 class ObjectiveBook:
@@ -89,6 +63,36 @@ class ObjectiveBook:
     def states(self) -> list[BudgetState]:
         """Every objective, in the order of the file."""
         return [budget.state() for budget in self._budgets]
+
+    @property
+    def budgets(self) -> list[ErrorBudget]:
+        """Of every objective, in the order of the file."""
+        return list(self._budgets)
+
+    def restore(
+        self, now_s: float, spent: Mapping[tuple[str, str], Iterable[Spent]],
+        incidents: Iterable[Incident],
+    ) -> None:  # fmt: skip
+        """Go on where an earlier life was.
+
+        Args:
+            now_s: Seconds that only rise, as of `observe`.
+            spent: By set and objective, what was counted when.
+            incidents: Oldest first; one that went on does so, unless another began since.
+        """
+        for budget in self._budgets:
+            budget.restore(now_s, spent.get((budget.which, budget.name), ()))
+        since = list(self.incidents)
+        self.incidents.clear()
+        for incident in incidents:
+            key = (incident.which, incident.objective)
+            if incident.end_ms is None and key in self._open:
+                incident.end_ms = self._open[key][0].start_ms
+            elif incident.end_ms is None:
+                # Bad events of this life are counted from 0: those before are taken along.
+                self._open[key] = (incident, -incident.bad)
+            self.incidents.append(incident)
+        self.incidents.extend(since)
 
     def _judge(self, state: BudgetState, wall_ms: int, bad: int) -> Incident | None:
         key = (state.which, state.name)

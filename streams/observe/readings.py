@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from headrace.schemas.observed import Percentiles
 from headrace.streams.jobs import Status
 from headrace.streams.observe.attributes import Told
 from headrace.streams.observe.drift_book import DriftBook, drift_samples, line_of
@@ -15,7 +16,6 @@ from headrace.streams.observe.hops import Hop
 from headrace.streams.observe.latencies import (
     Counts,
     LatencyLives,
-    Percentiles,
     RecentCounts,
     merged,
     percentiles,

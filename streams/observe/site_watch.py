@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from headrace.schemas.observed import Incident
 from headrace.schemas.pipeline import Pipeline
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.observe.attributes import Told
 from headrace.streams.observe.causes import cause_of
 from headrace.streams.observe.drift_book import DriftBook
-from headrace.streams.observe.objectives import Incident, ObjectiveBook
+from headrace.streams.observe.objectives import ObjectiveBook
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
 from headrace.streams.observe.view import PipelineView, Rates, stage_views

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from headrace.schemas.observed import Finding, Incident, Percentiles
 from headrace.streams.jobs import groups_of, worker_of
-from headrace.streams.observe.drift import Finding
 from headrace.streams.observe.error_budget import BudgetState
-from headrace.streams.observe.latencies import Percentiles
-from headrace.streams.observe.objectives import Incident
 from headrace.streams.observe.samples import Samples
 
 RATE_S = 10.0

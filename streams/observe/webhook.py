@@ -9,7 +9,7 @@ from http.client import HTTPException
 
 import msgspec
 
-from headrace.streams.observe.objectives import Incident
+from headrace.schemas.observed import Incident
 
 log = logging.getLogger("headrace.alerts")
 

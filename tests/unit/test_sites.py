@@ -54,7 +54,8 @@ def test_one_name_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "stage", ["keyed", "deadletter", "late", "features", "predictions", "partials", "summaries"]
+    "stage",
+    ["keyed", "deadletter", "late", "features", "predictions", "partials", "summaries", "observed"],
 )
 def test_one_output_topic_twice_is_refused(stage: str) -> None:
     """Whichever it is, the default name of the other included."""

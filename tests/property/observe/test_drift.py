@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from headrace.schemas.block import Labels
 from headrace.schemas.observe import Drift
+from headrace.schemas.observed import Finding
 from headrace.schemas.timed import Timed
-from headrace.streams.observe.drift import DriftJudge, Finding, WindowSketch, ks_and_psi
+from headrace.streams.observe.drift import DriftJudge, WindowSketch, ks_and_psi
 from headrace.streams.observe.drift_sketch import DriftSketch, WindowCounts
 from headrace.streams.upstream.quantiles import Bins
 

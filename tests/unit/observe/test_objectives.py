@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from headrace.schemas.errors import PipelineFileError, SettingsError
 from headrace.schemas.objectives import Objective, Objectives
+from headrace.schemas.observed import Incident, Percentiles
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import load_settings
 from headrace.streams.client.latency import BINS, bins_of
 from headrace.streams.observe.causes import cause_of
 from headrace.streams.observe.error_budget import SLOTS, ErrorBudget
-from headrace.streams.observe.latencies import Percentiles
-from headrace.streams.observe.objectives import Incident, ObjectiveBook
+from headrace.streams.observe.objectives import ObjectiveBook
 from headrace.streams.observe.samples import Samples
 from headrace.streams.observe.webhook import TRIES, Webhook
 
