@@ -187,6 +187,8 @@ class ObservedRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         budgets: Objectives.
         incidents: Those that began, went on or ended.
         drift: Indicators of the windows judged in it; of many the largest.
+        perceived: Of a consumer's record, counts of latencies by hop; base64 in JSON. Such a record
+            holds nothing else but percentiles of them.
         image: In one record of many, what is needed to go on after a restart.
     """
 
@@ -202,4 +204,5 @@ class ObservedRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     budgets: tuple[BudgetSpent, ...] = ()
     incidents: Annotated[tuple[Incident, ...], Meta(max_length=MOST_INCIDENTS)] = ()
     drift: Annotated[tuple[Finding, ...], Meta(max_length=MOST_FINDINGS)] = ()
+    perceived: dict[str, bytes] = {}
     image: Image | None = None

@@ -13,6 +13,7 @@ from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
 from headrace.streams.backing import Backing
 from headrace.streams.bus.admin import ensure_topics
+from headrace.streams.client.clock import wall_clock
 from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
@@ -22,6 +23,7 @@ from headrace.streams.meanwhile import import_meanwhile
 from headrace.streams.modes import check_mode, check_transactions
 from headrace.streams.observe.history import History, teller_of
 from headrace.streams.observe.history_topic import HistoryTopic
+from headrace.streams.observe.perceived import Perceived
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.webhook import Webhook
@@ -181,7 +183,11 @@ class Site:
             teller = teller_of(self.name, self._stages)
             history = History(self.pipeline, self.readings, self.watched.book, teller)
             topic = topics_of(self.pipeline).observed.name
-            await HistoryTopic(self.backing.bus.options, topic, history).run()
+            options = self.backing.bus.options
+            perceived = Perceived(round(wall_clock() * 1000), self.readings.perceive)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(HistoryTopic(options, topic, history).run())
+                group.create_task(perceived.follow(options, topic))
 
     async def _services(self) -> Endpoints:
         running_bus, running_store = await self._opened()

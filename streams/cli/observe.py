@@ -74,14 +74,20 @@ async def records(
 
 
 def facts(record: ObservedRecord) -> dict[str, Any]:
-    """A record ready to become JSON, without the image, which is for machines."""
-    made: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(record, image=None))
+    """A record ready to become JSON, without image and bins, which are for machines."""
+    made: dict[str, Any] = msgspec.to_builtins(
+        msgspec.structs.replace(record, image=None, perceived={})
+    )
     return made
 
 
 def lines(record: ObservedRecord) -> Iterator[str]:
     """One minute for people: a line, and one of each alarm and incident."""
     at = datetime.fromtimestamp(record.at_ms / 1000, UTC).isoformat(timespec="seconds")
+    if record.perceived:
+        for hop in record.latencies:
+            yield f"{at}  a consumer: {hop.hop}  p50 {hop.p50_ms:,.1f} ms  p99 {hop.p99_ms:,.1f} ms"
+        return
     counts = "  ".join(f"{name} {count:,}" for name, count in record.events.items() if count)
     whole = [p for p in record.latencies if p.hop == "device_to_prediction"][:1]
     took = "".join(f"  p50 {p.p50_ms:,.1f} ms  p99 {p.p99_ms:,.1f} ms" for p in whole)

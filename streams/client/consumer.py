@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import BusSettings
 from headrace.schemas.topics import topics_of
 from headrace.streams.client.bus import Bus
 from headrace.streams.client.clock import wall_clock
+from headrace.streams.client.connect import bus_of
 from headrace.streams.client.latency import Latency
 from headrace.streams.client.predictions import Predictions
 from headrace.streams.client.received import Received
+from headrace.streams.client.report import LatencyReport
 from headrace.streams.client.topic_reader import TopicReader
 
 
@@ -41,7 +45,12 @@ class Consumer(TopicReader[Received]):
         follow: False ends the loop at what the topic held on opening.
         max_rows: Most predictions of one batch.
         commit_every_s: Time between two commits, seconds.
+        report: Tell the pipeline once a minute how long predictions took to arrive, on its topic
+            `observed`, which must then be writable; reading never waits for that.
         now: Wall clock, seconds since 1970.
+
+    Raises:
+        SettingsError: `report` with no more of the pipeline than a topic's name. Fatal.
 
     Delivery: at-least-once towards the caller; of what the caller finished, once.
     """
@@ -58,8 +67,10 @@ class Consumer(TopicReader[Received]):
         follow: bool = True,
         max_rows: int = 2000,
         commit_every_s: float = 1.0,
+        report: bool = False,
         now: Callable[[], float] = wall_clock,
     ) -> None:
+        bus = bus_of(bus)
         topic = pipeline if isinstance(pipeline, str) else topics_of(pipeline).predictions.name
         content = Predictions(deadline_ms=deadline_ms)
         super().__init__(
@@ -74,6 +85,26 @@ class Consumer(TopicReader[Received]):
             now=now,
         )
         self._content, self._on_overdue = content, on_overdue
+        self._report = _reporting(bus, pipeline, content, now) if report else None
+
+    async def __aenter__(self) -> Self:
+        """See `TopicReader`."""
+        await super().__aenter__()
+        if self._report is not None:
+            self._report.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await super().__aexit__(kind, error, trace)
+        finally:
+            if self._report is not None:
+                await self._report.stop()
 
     @property
     def latency(self) -> Latency:
@@ -87,3 +118,20 @@ class Consumer(TopicReader[Received]):
             if item.overdue:
                 self._on_overdue(item)
         return [item for item in items if not item.overdue]
+
+
+def _reporting(
+    bus: Bus, pipeline: Pipeline | str, content: Predictions, now: Callable[[], float]
+) -> LatencyReport:
+    """What tells of `content`'s latencies."""
+    if isinstance(pipeline, str):
+        raise SettingsError(
+            f"reporting latencies of topic {pipeline!r} was asked for, expected its pipeline, "
+            f"which names the topic they go to; pass the pipeline, or leave `report` out"
+        )
+    content.since_served = Latency()
+    latencies = {
+        "prediction_to_consumer": content.since_served,
+        "device_to_consumer": content.latency,
+    }
+    return LatencyReport(bus, pipeline, latencies, now=now)

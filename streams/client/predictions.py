@@ -28,6 +28,8 @@ class Predictions:
 
     def __init__(self, *, deadline_ms: float | None = None) -> None:
         self.latency = Latency()
+        self.since_served: Latency | None = None
+        """Arrival less the time SERVE made it, where somebody asks for that."""
         self._limit_ms = float("inf") if deadline_ms is None else deadline_ms
         self._decode = msgspec.json.Decoder(Received).decode
 
@@ -55,6 +57,9 @@ class Predictions:
             _set(row, "overdue", age_ms > self._limit_ms)
             _set(row, "latency_ms", age_ms)
         self.latency.record(np.array(ages, np.float64))
+        if self.since_served is not None:
+            since = [now_ms - row.times_ms.served for row, _ in rows]
+            self.since_served.record(np.array(since, np.float64))
         return sum(age_ms > self._limit_ms for age_ms in ages)
 
     def marks(self) -> Marks[Received]:

@@ -14,11 +14,11 @@ from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.prediction import Prediction
 from headrace.schemas.topics import topics_of
+from headrace.streams.bus.newest import newest
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.deadletter_tally import Tally
 from headrace.streams.client.deadletters import DeadLetters
 from headrace.streams.console.devices import DeviceBoard
-from headrace.streams.console.newest import newest
 from headrace.streams.console.shown import Shown
 
 log = logging.getLogger("headrace.console")

@@ -28,9 +28,7 @@ from headrace.streams.observe.readings import Readings
 
 EVERY_S = 60.0
 IMAGE_EVERY = 30
-"""One in so many records holds an image; a restart reads no more than `TAIL` records back."""
-
-TAIL = 4 * IMAGE_EVERY
+"""One in so many records of a teller holds an image."""
 
 REFERENCE_BYTES = 2 << 20
 WHOLE_WAY = "device_to_prediction"
@@ -124,6 +122,10 @@ class History:
             self._readings.drift.restore(image, findings)
         self._book.restore(now_s, spent, _latest(mine))
         return True
+
+    def is_enough(self, found: Sequence[ObservedRecord]) -> bool:
+        """Whether an image of our own is among these records: older ones would tell no more."""
+        return any(record.image is not None and record.teller == self._teller for record in found)
 
     def _counted(self) -> dict[str, int]:
         """Events since the last record, by stage and outcome."""

@@ -16,12 +16,15 @@ from headrace.schemas.errors import HeadraceError, RetryableError
 from headrace.schemas.observed import ObservedRecord
 from headrace.streams.client.bus import BusWriter
 from headrace.streams.client.clock import wall_clock
-from headrace.streams.observe.history import EVERY_S, TAIL, History
+from headrace.streams.observe.history import EVERY_S, History
 
 log = logging.getLogger("headrace.history")
 
 MOST_WAITING = 60
 """Records that wait while the bus is away: an hour's; of more the newest."""
+
+TAILS = (120, 1200, 12_000)
+"""How far a restart looks back, records: those of other machines and consumers lie between."""
 
 AGAIN_S = 2.0
 STOP_S = 2.0
@@ -87,7 +90,7 @@ class HistoryTopic:
         """Take up what the topic tells; wait for a bus that is away, or all would begin anew."""
         while True:
             try:
-                found = await newest_records(self._options, self._topic, TAIL)
+                found = await self._tail()
                 self._history.restore(found, self._monotonic(), round(self._wall() * 1000))
             except RetryableError:
                 await asyncio.sleep(AGAIN_S)
@@ -97,6 +100,15 @@ class HistoryTopic:
             except (ValueError, IndexError):
                 log.warning("budgets and drift begin anew: no image of ours on %s", self._topic)
             return
+
+    async def _tail(self) -> list[ObservedRecord]:
+        """The newest records, as far back as an image of ours is, at most `TAILS`."""
+        found: list[ObservedRecord] = []
+        for most in TAILS:
+            found = await newest_records(self._options, self._topic, most)
+            if self._history.is_enough(found):
+                break
+        return found
 
     async def _turn(self, began_s: float, *, whole: bool) -> float:
         """Add a record, and write those that wait; when this one ends."""

@@ -21,10 +21,13 @@ Hop = Literal[
     "inference_to_prediction",
     "ingest_to_prediction",
     "device_to_prediction",
+    "prediction_to_consumer",
+    "device_to_consumer",
 ]
 """From when to when. Device: the event's own time. Ingest: the broker's time of its telemetry
 record. Enrich: its batch is taken in hand. Features: they are on the bus and in the online store.
-Inference: it begins. Prediction: the bus has acknowledged it."""
+Inference: it begins. Prediction: the bus has acknowledged it; towards the consumer: SERVE has made
+it. Consumer: a `Consumer` that reports has it in hand."""
 
 HOPS: dict[Hop, str] = {
     "device_to_ingest": "enrich",
@@ -35,9 +38,12 @@ HOPS: dict[Hop, str] = {
     "inference_to_prediction": "serve",
     "ingest_to_prediction": "serve",
     "device_to_prediction": "serve",
+    "prediction_to_consumer": "consumer",
+    "device_to_consumer": "consumer",
 }
 """Where each is measured, in the order of the data path."""
 
+CONSUMER_HOPS = frozenset(hop for hop, place in HOPS.items() if place == "consumer")
 MOST_CLASSES = 32
 ALL, OTHER = "all", "other"
 

@@ -50,6 +50,7 @@ class Readings:
         self._lives = {worker.name: lives for worker, lives in self._workers}
         self._latencies = {worker.name: LatencyLives() for worker in supervisor.workers}
         self._recent = RecentCounts()
+        self._perceived: Counts = {}
         self._dropped = {worker.name: Tallies() for worker in supervisor.workers}
         self.outgoing = Outgoing()
         self.drift: DriftBook | None = None
@@ -72,7 +73,11 @@ class Readings:
 
     def latencies(self) -> Counts:
         """Counts of latencies since the start, by hop and device class."""
-        return merged([lives.counts() for lives in self._latencies.values()])
+        return merged([self._perceived, *(lives.counts() for lives in self._latencies.values())])
+
+    def perceive(self, counts: Counts) -> None:
+        """Add what a consumer reported."""
+        self._perceived = merged([self._perceived, counts])
 
     def histograms(self) -> Histograms:
         """Metrics of the catalogue that are histograms, bins in milliseconds."""

@@ -16,8 +16,8 @@ from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.streams.observe.drift_book import DriftBook
 from headrace.streams.observe.drift_sketch import WindowCounts
 from headrace.streams.observe.error_budget import BudgetState
-from headrace.streams.observe.history import IMAGE_EVERY, TAIL, History, largest
-from headrace.streams.observe.history_topic import read
+from headrace.streams.observe.history import IMAGE_EVERY, History, largest
+from headrace.streams.observe.history_topic import TAILS, read
 from headrace.streams.observe.objectives import ObjectiveBook
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
@@ -118,7 +118,7 @@ def test_budgets_go_on_after_any_restarts(
         now_s = 1e6 + number * SLOT_S
         if number in cuts:
             life = Life()
-            life.history.restore(log[-TAIL:], now_s, round(now_s * 1000))
+            life.history.restore(log[-120:], now_s, round(now_s * 1000))
         for one in (whole, life):
             one.look(now_s, good, bad)
         log += [life.tell(now_s)] * (1 + repeated)
@@ -153,7 +153,7 @@ def test_a_history_always_has_an_image_within_reach() -> None:
     places = [k for k, has in enumerate(found) if has]
 
     assert places == [0, IMAGE_EVERY, 2 * IMAGE_EVERY]
-    assert IMAGE_EVERY < TAIL
+    assert TAILS[0] > IMAGE_EVERY
 
 
 def test_of_many_indicators_alarms_are_kept() -> None:

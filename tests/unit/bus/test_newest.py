@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.streams.console.newest import where
+from headrace.streams.bus.newest import where
 
 OFFSET = st.integers(0, 10_000)
 
