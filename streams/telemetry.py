@@ -20,7 +20,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    set_span_in_context,
+)
 
 from headrace.schemas.metrics import CATALOGUE, MetricName
 from headrace.streams.client.latency import count_within, total_ms
@@ -160,8 +168,10 @@ def _context(traceparent: str) -> SpanContext:
 
 
 def _log(worker: str, line: LogLine) -> LogRecord:
+    span = _context(line.traceparent) if line.traceparent else INVALID_SPAN_CONTEXT
     return LogRecord(
         timestamp=line.time_ns,
+        context=set_span_in_context(NonRecordingSpan(span)),
         severity_number=_SEVERITIES.get(line.level, SeverityNumber.UNSPECIFIED),
         body=line.text,
         attributes={"headrace.worker": worker, "headrace.logger": line.logger},

@@ -28,6 +28,7 @@ from headrace.streams.delivery.ownership import Owned, Takeover
 from headrace.streams.delivery.ports import Delivered, StagePorts
 from headrace.streams.delivery.retry import retried
 from headrace.streams.drill.crash_points import CrashPoint, armed
+from headrace.streams.observe.traces import in_span
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.delivery")
@@ -261,7 +262,8 @@ class Lane:
             on_retry=self._stage.counters.retry,
         )
         while (made := await self._next_part(parts)) is not None:
-            await self._make_durable(owned, *made, gap)
+            with in_span(self._stage.agent.stage, made[1].timed):
+                await self._make_durable(owned, *made, gap)
             gap = None
         self.owned = owned
 

@@ -8,6 +8,7 @@ from collections import Counter, deque
 import msgspec
 
 from headrace.streams.observe.attributes import log_text
+from headrace.streams.observe.traces import active
 
 MOST_KEPT = 512
 """Lines until somebody takes them; of more the newest are kept."""
@@ -21,12 +22,14 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True):
         level: Level of Python's logging: 10 debug to 50 critical.
         logger: Its logger.
         text: What is told of it.
+        traceparent: Of the batch's span that it belongs to; empty for none.
     """
 
     time_ns: int
     level: int
     logger: str
     text: str
+    traceparent: str = ""
 
 
 class LogKeeper(logging.Handler):
@@ -47,7 +50,7 @@ class LogKeeper(logging.Handler):
         text = log_text(record, self.dropped)
         if text is not None:
             time_ns = int(record.created * 1e9)
-            self._lines.append(LogLine(time_ns, record.levelno, record.name, text))
+            self._lines.append(LogLine(time_ns, record.levelno, record.name, text, active.get()))
 
     def take(self) -> list[LogLine]:
         """What was kept since it was last taken."""

@@ -11,7 +11,7 @@ import numpy as np
 from headrace.schemas.batch import I64, RecordBatch
 from headrace.schemas.protocols import Effects
 from headrace.schemas.timed import Timed
-from headrace.streams.observe.traces import SpanRecord, child_of, span_id
+from headrace.streams.observe.traces import SpanRecord, batch_span, child_of, span_id
 
 MOST_SLOW = 4
 """Slow events of one batch that get a span of their own: the slowest."""
@@ -70,7 +70,7 @@ class SpanRecorder:
     ) -> SpanRecord:
         first = min(timed.traces)
         parent = timed.traces[first]
-        own = child_of(parent, span_id(self._stage, parent, timed.source(first)))
+        own = batch_span(self._stage, timed)
         counts = {f"headrace.events.{name}": count for name, count in effects.counts.items()}
         return SpanRecord(
             self._stage,

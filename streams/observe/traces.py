@@ -8,7 +8,9 @@ span where that span is in its trace.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import msgspec
 import numpy as np
@@ -105,9 +107,31 @@ def going_on(stage: str, timed: Timed) -> Traces:
     """The batch's traces as its outputs carry them: the first one's parent is the batch's span."""
     if not timed.traces:
         return {}
+    return {**timed.traces, min(timed.traces): batch_span(stage, timed)}
+
+
+def batch_span(stage: str, timed: Timed) -> str:
+    """Traceparent of the span of a batch that has traces."""
     first = min(timed.traces)
     text = timed.traces[first]
-    return {**timed.traces, first: child_of(text, span_id(stage, text, timed.source(first)))}
+    return child_of(text, span_id(stage, text, timed.source(first)))
+
+
+active: ContextVar[str] = ContextVar("active", default="")
+"""Traceparent of the batch in hand, for log lines; empty where it has no trace."""
+
+
+@contextmanager
+def in_span(stage: str, timed: Timed | None) -> Iterator[None]:
+    """Log lines of this task, and of those it begins, belong to the batch's span meanwhile."""
+    if timed is None or not timed.traces:
+        yield
+        return
+    token = active.set(batch_span(stage, timed))
+    try:
+        yield
+    finally:
+        active.reset(token)
 
 
 def child_of(traceparent: str, span: str) -> str:

@@ -93,10 +93,10 @@ class Receiver:
             for metric in scope.metrics
         }
 
-    def lines(self) -> list[str]:
-        """The text of every log line."""
+    def lines(self) -> list[Any]:
+        """Every log line."""
         return [
-            record.body.string_value
+            record
             for request in self._read("/v1/logs")
             for resource in request.resource_logs
             for scope in resource.scope_logs

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
+import logging
 
 import pytest
 from fakes import delivery_world as world
 
 import headrace.streams.delivery.lane
 from headrace.feature_store.memory import MemoryStore
-from headrace.schemas.errors import DeadLetterShareError, StoreUnavailableError
+from headrace.schemas.errors import DeadLetterShareError, Source, StoreUnavailableError
+from headrace.schemas.timed import Timed
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ports import StagePorts
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
+from headrace.streams.observe.log_lines import LogKeeper
+from headrace.streams.observe.traces import child_of, span_id
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TP = frozenset({(world.TOPIC, 0)})
 
 
@@ -244,3 +250,44 @@ async def test_only_a_gap_that_retention_made_is_asked_about() -> None:
     assert of_markers <= 2, "the takeover's, and that of the first gap"
     assert len(asked) == of_markers + 1
     assert scene.counters.expired == 2
+
+
+class Traced(world.FoldAgent):
+    """Of its batches the one that begins at offset 1 has a sampled event."""
+
+    async def process(self, state, records, *, rebuilt):
+        effects = await super().process(state, records, rebuilt=rebuilt)
+        timed = Timed(world.TOPIC, 0, records.offsets, records.offsets, records.offsets)
+        timed.traces.update({0: TRACE} if records.first == 1 else {})
+        return dataclasses.replace(effects, timed=timed)
+
+
+class Telling(world.MemoryTopic):
+    """Says a line whenever it publishes, in a task of its own."""
+
+    async def publish(self, outputs):
+        async def tell() -> None:
+            logging.getLogger("headrace.delivery").warning("publishing")
+
+        await asyncio.create_task(tell())
+        await super().publish(outputs)
+
+
+async def test_a_log_line_carries_the_trace_of_its_batch() -> None:
+    """What is said while a batch with a sampled event is in hand names its span; else nothing."""
+    scene, keeper = Scene([b"a", b"b", b"c"]), LogKeeper()
+    telling = Telling(lambda name: None, scene.published)
+    scene.stage = dataclasses.replace(scene.stage, agent=Traced(), publisher=telling)
+    logging.getLogger("headrace").addHandler(keeper)
+    try:
+        await scene.runner.assigned(TP)
+        for start in range(3):
+            await scene.feed(start, start + 1)
+        await scene.runner.revoked(TP)
+    finally:
+        logging.getLogger("headrace").removeHandler(keeper)
+
+    first, second, third = (line.traceparent for line in keeper.take())
+    assert (first, third) == ("", "")
+    source = Source(world.TOPIC, 0, 1)
+    assert second == child_of(TRACE, span_id(world.FoldAgent.stage, TRACE, source))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+import msgspec
 from fakes.otlp_receiver import Receiver
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,7 +101,8 @@ def test_nothing_planted_reaches_a_collector() -> None:
     """Spans, metrics and lines as the collector got them; credentials go along as headers."""
     outgoing = Outgoing()
     span = SpanRecord("enrich", TRACE, TRACE, [TRACE], 1, 2, {"x": PLANTED, "hop": "h"})
-    outgoing.add("enrich", [span], keep("lost %s", PLANTED).take())
+    (line,) = keep("lost %s", PLANTED).take()
+    outgoing.add("enrich", [span], [line, msgspec.structs.replace(line, traceparent=TRACE)])
     spans, lines = outgoing.take()
     samples = {("headrace_stream_batches_total", ("press", "enrich")): 7.0}
     with Receiver() as receiver:
@@ -114,7 +116,10 @@ def test_nothing_planted_reaches_a_collector() -> None:
     (told,) = receiver.spans()
     assert [a.key for a in told.attributes] == ["hop", "headrace.worker"]
     assert len(told.links) == 1
-    assert receiver.lines() == [f"lost {HIDDEN}"]
+    assert [line.body.string_value for line in receiver.lines()] == [f"lost {HIDDEN}"] * 2
+    traces = [line.trace_id.hex() for line in receiver.lines()]
+    assert traces == ["", TRACE.split("-")[1]]
+    assert receiver.lines()[1].span_id.hex() == TRACE.split("-")[2]
     point = receiver.metrics()["headrace_stream_batches_total"].sum.data_points[0]
     assert point.as_double == 7.0
     assert all(headers["api-key"] == "k" for headers in receiver.headers)
