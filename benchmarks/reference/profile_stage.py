@@ -8,6 +8,7 @@ in that span. Its process is a worker as `headrace up` starts it, under the same
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -36,6 +37,20 @@ from headrace.streams.positions import settle_positions
 WORKER = Path(__file__).parent / "profile_worker.py"
 PATIENCE_S = 180.0
 LOOK_S = 0.02
+EVERYTHING = """
+[observe.drift]
+window_s = 1.0
+reference_windows = 4
+
+[slo.site.fast]
+kind = "latency"
+within_ms = 200
+
+[slo.core.served]
+kind = "success"
+"""
+"""All that can be watched, judged far more often than by default."""
+
 BLOCK = b"HRB1"
 """What a feature block begins with."""
 
@@ -101,11 +116,17 @@ class StageProcess:
 
     def start(self) -> None:
         """Start it and tell it where the services are."""
-        endpoints = Endpoints(bus=_bus(self._where), store=_store(self._where), embedded=False)
+        endpoints = Endpoints(
+            bus=_bus(self._where),
+            store=_store(self._where),
+            embedded=False,
+            tracing=self._where.watching == "all",
+        )
+        environ = {"BENCH_UNWATCHED": "1"} if self._where.watching == "off" else {}
         with self._status.open("wb") as status, self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(WORKER), self.stage, str(self.file)],
-                stdin=subprocess.PIPE, stdout=status, stderr=log,
+                stdin=subprocess.PIPE, stdout=status, stderr=log, env=os.environ | environ,
             )  # fmt: skip
         if self._process.stdin is not None:
             self._process.stdin.write(msgspec.json.encode(endpoints) + b"\n")
@@ -166,6 +187,8 @@ def write_pipeline(where: Where) -> Path:
     file = where.folder / "pipeline.toml"
     text = PIPELINE.format(name=where.run, lateness_s=5.0)
     text += f'\n[topics]\npartitions = {PARTITIONS}\ntelemetry = "{where.telemetry}"\n'
+    if where.watching == "all":
+        text += EVERYTHING
     file.write_text(text, "utf-8")
     return file
 

@@ -7,6 +7,7 @@ It is `headrace.streams.worker`, started so that the kernel knows its threads by
 from __future__ import annotations
 
 import ctypes
+import os
 import runpy
 import sys
 import threading
@@ -42,12 +43,23 @@ def tell_kernel(*_: Any) -> None:
     ctypes.CDLL(None).prctl(PR_SET_NAME, name, 0, 0, 0)
 
 
+def look_away() -> None:
+    """Let nobody watch the stage's batches: what watching costs is the difference."""
+    from headrace.streams.jobs import Seen
+    from headrace.streams.observe.stage_observer import StageObserver
+
+    StageObserver.observe = lambda *_, **__: None
+    StageObserver.seen = lambda _: Seen()
+
+
 def main() -> None:
     """Run the worker in this process."""
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
     threading.setprofile(tell_kernel)
     # This folder has modules of its own names; the worker must not find them.
     del sys.path[0]
+    if os.environ.get("BENCH_UNWATCHED") == "1":
+        look_away()
     runpy.run_module(WORKER, run_name="__main__", alter_sys=True)
 
 

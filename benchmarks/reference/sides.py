@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from environments import OWN, python_of
 from job import REFERENCE, Shape, pipeline_of, write_model
@@ -68,6 +69,8 @@ class Where:
         run: Name of this run, for groups and topics.
         folder: For its files; its model and log are here.
         shape: Of the job; only Headrace runs another one than the reference.
+        watching: How Headrace's stages are watched, where they run alone: as users run them
+            (``usual``), with everything on (``all``) or not at all (``off``).
     """
 
     bus: str
@@ -76,6 +79,7 @@ class Where:
     run: str
     folder: Path
     shape: Shape = REFERENCE
+    watching: Literal["usual", "all", "off"] = "usual"
 
 
 @dataclass(frozen=True)

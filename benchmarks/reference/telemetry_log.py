@@ -12,6 +12,8 @@ from job import PARTITIONS, events
 from scaling_check import Sample
 from written import Predictions
 
+from headrace.streams.client.traceparent import TRACEPARENT, new_traceparent
+
 TOPICS_S = 30.0
 TWICE = 997
 """Every so many events one is in the log twice; every side must drop the second."""
@@ -64,15 +66,22 @@ def partition_of(device: str, partitions: int = PARTITIONS) -> int:
 
 
 async def fill(
-    bus: str, topic: str, count: int, *, repeats: bool = False, sample: Sample | None = None
+    bus: str,
+    topic: str,
+    count: int,
+    *,
+    repeats: bool = False,
+    sample: Sample | None = None,
+    traced_every: int = 0,
 ) -> float:
     """Write the log, with `repeats` every 997th event twice; mean size of its events, bytes.
 
-    A sample looks at the events in passing.
+    A sample looks at the events in passing. Of `traced_every` events one has a sampled trace.
     """
     await create(bus, topic)
     rows = events(count) if sample is None else sample.watch(events(count))
-    size = await send(bus, topic, with_repeats(rows) if repeats else rows)
+    rows = with_repeats(rows) if repeats else rows
+    size = await send(bus, topic, rows, traced_every=traced_every)
     return size / (count + count // TWICE if repeats else count)
 
 
@@ -89,21 +98,28 @@ def with_repeats(rows: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes
 
 
 async def send(
-    bus: str, topic: str, rows: Iterable[tuple[str, bytes]], partitions: int = PARTITIONS
+    bus: str,
+    topic: str,
+    rows: Iterable[tuple[str, bytes]],
+    partitions: int = PARTITIONS,
+    *,
+    traced_every: int = 0,
 ) -> int:
     """Write events, acknowledged, each to the partition of its device; how many bytes."""
     producer = AIOKafkaProducer(bootstrap_servers=bus, acks="all", max_batch_size=1 << 18)
     await producer.start()
     batches = {p: producer.create_batch() for p in range(partitions)}
     sent, size = [], 0
-    for device, value in rows:
+    for number, (device, value) in enumerate(rows, 1):
         size += len(value)
+        traced = traced_every and number % traced_every == 0
+        headers = [(TRACEPARENT, new_traceparent().encode())] if traced else []
         p = partition_of(device, partitions)
         key = device.encode()
-        if batches[p].append(key=key, value=value, timestamp=None) is None:
+        if batches[p].append(key=key, value=value, timestamp=None, headers=headers) is None:
             sent.append(await producer.send_batch(batches[p], topic, partition=p))
             batches[p] = producer.create_batch()
-            batches[p].append(key=key, value=value, timestamp=None)
+            batches[p].append(key=key, value=value, timestamp=None, headers=headers)
     for p, batch in batches.items():
         sent.append(await producer.send_batch(batch, topic, partition=p))
     await asyncio.gather(*sent)
