@@ -42,7 +42,7 @@ class Perceived:
             return
         self._newest[record.life] = record.number
         try:
-            counts = {
+            counts: Counts = {
                 (hop, ALL): decode_bins(bins)
                 for hop, bins in record.perceived.items()
                 if hop in CONSUMER_HOPS
