@@ -73,8 +73,8 @@ own. Headrace is three processes: a supervisor, and a worker of each stage.
 ### What each side does not guarantee
 
 Of the sides as they are written here. Bytewax, Quix Streams and Faust have recoverable state; it is
-not used, as it would cost them more. All sides await `acks=all`, and none compresses. Only Headrace
-sets late events apart.
+not used, so its cost is not in their figures. All sides await `acks=all`, and none compresses. Only
+Headrace sets late events apart.
 """
 STAGES = """One stage alone at full speed, on a log that is already there, without a profiler; CPU
 of its process, in user and kernel mode, and of each of its threads. `make profile` says where it
@@ -122,9 +122,9 @@ def write_document(report: dict[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; all columns but the first are to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def table(head: list[str], rows: list[list[str]], *, words: bool = False) -> str:
+    """A Markdown table; all columns but the first are to the right, unless they are words."""
+    lines = [head, ["---", *["---" if words else "---:"] * (len(head) - 1)], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -159,8 +159,9 @@ def _older(report: dict[str, Any]) -> str:
     if found is None or found == contenders():
         return ""
     return (
-        "**The other sides' code was changed after their throughput was measured "
-        f"(its digest is {contenders()} now); `make bench` measures it anew.**\n"
+        "**The other sides' code was changed after their throughput was measured (its digest is "
+        f"{contenders()} now); what is said here of how sides are written and timed is of now, and "
+        "`make bench` measures them anew.**\n"
     )
 
 
@@ -243,7 +244,8 @@ def _sides(report: dict[str, Any]) -> str:
             "target", "commits after", "store written after", "µs CPU per event", "cores used",
             "CPU of bus and store, µs per event",
             "memory, MB", "measured, s", "events", "rounds"]  # fmt: skip
-    lost = table([*lacking.HEAD], lacking.rows((name, side["title"]) for name, side in fastest))
+    given = lacking.rows((name, side["title"]) for name, side in fastest)
+    lost = table([*lacking.HEAD], given, words=True)
     unseen = ", ".join(name for name in SIDES if name not in sides)
     drawn = f"{_plot('sides')}\n{table(head, rows)}"
     drawn += f"\nNot measured: {unseen}.\n" if unseen else ""

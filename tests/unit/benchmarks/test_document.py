@@ -121,7 +121,7 @@ def test_what_each_side_does_not_guarantee_is_in_a_table(reference):
 def test_figures_of_older_code_are_said_to_be_such(reference):
     """The page names the digest that the other sides have now, as long as it is another."""
     write, now = reference("document").write_document, reference("machine").contenders()
-    assert f"(its digest is {now} now)" in write(WHOLE)
+    assert f"(its digest is {now} now); what is said here" in write(WHOLE)
     same = {"sides": REPORT["measured"]["sides"] | {"contenders": now}}
     assert "its digest is" not in write(WHOLE | {"measured": same})
     assert "its digest is" not in write(REPORT | {"measured": {}})
