@@ -23,6 +23,9 @@ MetricName = Literal[
     "headrace_serving_calls_total",
     "headrace_serving_rows_total",
     "headrace_serving_cache_hits_total",
+    "headrace_serving_cpu_seconds_total",
+    "headrace_serving_saved_cpu_seconds_total",
+    "headrace_stream_cost_cpu_seconds",
     "headrace_upstream_bytes_total",
     "headrace_raw_bytes_total",
     "headrace_stream_latency_seconds",
@@ -172,6 +175,31 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
     ),
     "headrace_serving_cache_hits_total": MetricSpec(
         "counter", "{row}", _STAGE, "rows answered by the cache", "zero with cache on: turn it off"
+    ),
+    "headrace_serving_cpu_seconds_total": MetricSpec(
+        "counter",
+        "s",
+        ("pipeline", "model"),
+        "CPU time of session calls, by the model's digest; of one intra-op thread, as is the "
+        "default",
+        "rising faster than rows: the model or its batches changed",
+    ),
+    "headrace_serving_saved_cpu_seconds_total": MetricSpec(
+        "counter",
+        "s",
+        ("pipeline", "model"),
+        "CPU time of session calls that the cache saved, estimated: what its rows would have cost "
+        "at the mean of those scored; looking up is not taken off",
+        "flat with cache on: turn it off",
+    ),
+    "headrace_stream_cost_cpu_seconds": MetricSpec(
+        "gauge",
+        "s",
+        _STAGE,
+        "CPU time of the stage's processes for 1000 predictions, of about the last ten seconds; "
+        "none while nothing is predicted",
+        "rising: smaller batches, or more work for each event; times your price of a CPU second it "
+        "is what 1000 predictions cost",
     ),
     "headrace_upstream_bytes_total": MetricSpec(
         "counter", "By", _STAGE, "bytes of summaries published", "rising: fewer groups, less top"

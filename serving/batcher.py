@@ -54,6 +54,8 @@ class Batcher:
         self.time = BatchTime()
         self.rows = 0
         """Rows the model has scored."""
+        self.cpu_s = 0.0
+        """CPU time of its calls, seconds: that of the calling thread."""
         self._run = run
         self._executor = executor
         self._max_rows = max_batch_rows
@@ -176,9 +178,10 @@ class Batcher:
 
     def _timed(self, rows: Rows) -> F32:
         """One call, and what it teaches; the way to the thread is none of the model's time."""
-        began = time.monotonic()
+        began, began_cpu = time.monotonic(), time.thread_time()
         outputs = self._run(rows)
         if len(rows):
             self.time.observe(len(rows), time.monotonic() - began)
+            self.cpu_s += time.thread_time() - began_cpu
             self.rows += len(rows)
         return outputs

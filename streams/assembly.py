@@ -15,7 +15,7 @@ from headrace.streams.backing import Backing
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.console.shown import Shown
-from headrace.streams.health.site_health import SiteHealth
+from headrace.streams.health.site_health import SETTLE_S, SiteHealth
 from headrace.streams.health.verdict import Limits
 from headrace.streams.jobs import Endpoints, Status, stages_of
 from headrace.streams.local.services import RunningBus, RunningStore, bus_kind
@@ -178,6 +178,7 @@ class Site:
         """Write what is seen to its topic, once the first prediction need not wait for that."""
         with suppress(FatalError):  # told by `failed`
             await self.supervisor.ready()
+            await asyncio.sleep(SETTLE_S)
             if self.backing.bus is None:
                 raise AssertionError("unreachable")
             teller = teller_of(self.name, self._stages)

@@ -168,6 +168,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         calls: Session calls.
         rows: Rows scored by the model.
         cached: Rows answered by the cache.
+        model: Digest of the model; empty for a stage without one.
+        model_cpu_s: CPU time of its session calls, seconds.
+        saved_cpu_s: The same, saved by the cache, estimated.
         topic: Its source topic.
         partitions: Each partition of its share.
         seen: What it saw of its batches; in one line of several.
@@ -196,6 +199,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 0
     rows: int = 0
     cached: int = 0
+    model: str = ""
+    model_cpu_s: float = 0.0
+    saved_cpu_s: float = 0.0
     topic: str = ""
     partitions: tuple[PartitionStatus, ...] = ()
     seen: Seen | None = None

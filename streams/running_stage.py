@@ -146,6 +146,13 @@ class RunningStage:
             return 0, 0, 0
         return scorer.batcher.time.calls, scorer.batcher.rows, scorer.cached_rows
 
+    def model(self) -> tuple[str, float, float]:
+        """Digest of the model, CPU seconds of its session calls, and of those the cache saved."""
+        scorer = self.plan.scorer
+        if scorer is None:
+            return "", 0.0, 0.0
+        return scorer.model.digest, scorer.batcher.cpu_s, scorer.saved_cpu_s
+
 
 def _by_partition(values: Mapping[tuple[str, int], int]) -> dict[int, int]:
     """A stage reads one topic: its partition number says enough."""

@@ -143,6 +143,7 @@ def _status(running: RunningStage, usage: resource.struct_rusage, *, seen: bool)
     """One stage now; time and memory are the process's."""
     counters = running.counters
     calls, rows, cached = running.served()
+    model, model_cpu_s, saved_cpu_s = running.model()
     held, held_limit = running.held()
     return Status(
         stage=running.plan.stage,
@@ -166,6 +167,9 @@ def _status(running: RunningStage, usage: resource.struct_rusage, *, seen: bool)
         calls=calls,
         rows=rows,
         cached=cached,
+        model=model,
+        model_cpu_s=model_cpu_s,
+        saved_cpu_s=saved_cpu_s,
         topic=running.plan.source.name,
         partitions=running.partitions(),
         seen=running.seen() if seen else None,

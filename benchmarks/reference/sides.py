@@ -117,7 +117,7 @@ class Side:
         if self.script:
             return [f"{run}.predictions"]
         stages = ("features", "predictions", "late", "deadletter", "partials", "summaries")
-        return [f"headrace.{run}.{stage}.v1" for stage in stages]
+        return [f"headrace.{run}.{stage}.v1" for stage in (*stages, "observed")]
 
     @property
     def makes_topics(self) -> bool:

@@ -38,6 +38,8 @@ def _of_stage(pipeline: str, status: Status) -> Samples:
     found |= {("headrace_stream_retries_total", (*stage, k)): v for k, v in status.retries.items()}
     for part in status.partitions:
         found |= _partition((*stage, str(part.partition)), part)
+    if status.model:
+        found |= _of_model((pipeline, status.model), status)
     if status.state is not None:
         found[("headrace_stream_state_bytes", stage)] = status.state.bytes
         for clock, count in _clocks(status).items():
@@ -61,6 +63,14 @@ def _totals(status: Status) -> Iterator[tuple[MetricName, float]]:
     yield "headrace_serving_cache_hits_total", status.cached
     yield "headrace_upstream_bytes_total", status.upstream_bytes
     yield "headrace_raw_bytes_total", status.raw_bytes
+
+
+def _of_model(labels: tuple[str, ...], status: Status) -> Samples:
+    """What its session calls cost, and what the cache saved of that."""
+    return {
+        ("headrace_serving_cpu_seconds_total", labels): status.model_cpu_s,
+        ("headrace_serving_saved_cpu_seconds_total", labels): status.saved_cpu_s,
+    }
 
 
 def _partition(labels: tuple[str, ...], part: PartitionStatus) -> Samples:

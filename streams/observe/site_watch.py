@@ -17,7 +17,7 @@ from headrace.streams.observe.drift_book import DriftBook
 from headrace.streams.observe.objectives import ObjectiveBook
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
-from headrace.streams.observe.view import PipelineView, Rates, stage_views
+from headrace.streams.observe.view import PipelineView, Rates, cost_samples, stage_views
 from headrace.streams.observe.webhook import Webhook
 
 log = logging.getLogger("headrace.alerts")
@@ -89,7 +89,7 @@ class SiteWatch:
 
     def samples(self) -> Samples:
         """What the workers told, and the state of each objective."""
-        found = self._readings.samples()
+        found = self._readings.samples() | cost_samples(self._rates.per_s())
         for state in self.book.states():
             labels = (self._pipeline.name, state.which, state.name)
             found[("headrace_slo_budget_left_ratio", labels)] = state.left

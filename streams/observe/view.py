@@ -10,7 +10,7 @@ from typing import Any
 from headrace.schemas.observed import Finding, Incident, Percentiles
 from headrace.streams.jobs import groups_of, worker_of
 from headrace.streams.observe.error_budget import BudgetState
-from headrace.streams.observe.samples import Samples
+from headrace.streams.observe.samples import Sample, Samples
 
 RATE_S = 10.0
 """Rates are of about the last ten seconds."""
@@ -31,6 +31,7 @@ class StageView:
         per_s: Events by outcome per second.
         lag: Records behind.
         cores: CPU seconds per second.
+        cost_s: CPU seconds of its processes for 1000 predictions, None while none are made here.
         rss_mb: Resident memory, MiB.
     """
 
@@ -43,6 +44,7 @@ class StageView:
     per_s: dict[str, float]
     lag: int
     cores: float
+    cost_s: float | None
     rss_mb: float
 
 
@@ -98,6 +100,22 @@ class Rates:
         return {sample: (value - then.get(sample, 0.0)) / took_s for sample, value in now.items()}
 
 
+def cost_samples(per_s: Samples) -> Samples:
+    """CPU seconds for 1000 predictions by stage, from rates; none while nothing is predicted."""
+    out = "headrace_stream_events_total"
+    predicted = {
+        labels[0]: rate
+        for (name, labels), rate in per_s.items()
+        if name == out and labels[1:] == ("serve", "out")
+    }
+    found: Samples = {}
+    for (name, labels), cores in per_s.items():
+        if name == "headrace_worker_cpu_seconds_total" and predicted.get(labels[0], 0.0) > 0:
+            cost: Sample = ("headrace_stream_cost_cpu_seconds", labels[:2])
+            found[cost] = found.get(cost, 0.0) + cores / predicted[labels[0]] * 1000
+    return found
+
+
 def stage_views(stages: Sequence[str], samples: Samples, per_s: Samples) -> list[StageView]:
     """Each stage and those beside them, from samples of one pipeline and their rates."""
     return [_stage(stage, samples, per_s) for stage in groups_of(stages)]
@@ -113,6 +131,7 @@ def _stage(stage: str, samples: Samples, per_s: Samples) -> StageView:
         name = "headrace_stream_events_total"
         return {k[1][2]: v for k, v in values.items() if k[0] == name and k[1][1] == stage}
 
+    costs = [cost for (_, labels), cost in cost_samples(per_s).items() if labels[1] == stage]
     return StageView(
         stage=stage,
         inside=None if process == stage else process,
@@ -123,5 +142,6 @@ def _stage(stage: str, samples: Samples, per_s: Samples) -> StageView:
         per_s={name: round(rate, 1) for name, rate in by_outcome(per_s).items()},
         lag=int(total("headrace_stream_lag_events")),
         cores=round(total("headrace_worker_cpu_seconds_total", per_s), 2),
+        cost_s=round(costs[0], 6) if costs else None,
         rss_mb=round(total("headrace_worker_resident_bytes") / (1 << 20), 1),
     )

@@ -138,11 +138,13 @@ async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
         "partitions": (PartitionStatus(partition=0, lag=5, in_flight=1),),
         "seen": seen_latency(),
     }
+    scene.watch.look()
     scene.says("enrich", **facts)
     held = StateFacts(bytes=700, behind_s={"0": 0.0, "1": 20.0})
     final = Status(stage="summarize", ready=True, state=held)
     seen = Seen(drift=windows(8, moved=5), model="m")
-    scene.says("serve", events={"out": 9}, seen=seen, beside=final)
+    cost = {"cpu_s": 1.5, "model": "m", "model_cpu_s": 0.2, "saved_cpu_s": 0.1}
+    scene.says("serve", events={"out": 9}, seen=seen, beside=final, **cost)
     assert [incident.cause for incident in scene.watch.look()] == ["hop.device_to_ingest"]
 
     text = exposition(scene.watch.samples(), scene.readings.histograms())
@@ -254,6 +256,21 @@ async def test_a_stage_beside_another_is_shown(scene: Scene) -> None:
     console = Console(width=140, file=io.StringIO())
     console.print(draw({"pipelines": [msgspec.to_builtins(scene.watch.view().facts())]}, "here"))
     assert "summarize" in console.file.getvalue()
+
+
+async def test_predictions_have_a_cost_in_cpu_time(scene: Scene) -> None:
+    """Seconds of every process of a stage for 1000 predictions; none while nothing is predicted."""
+    scene.watch.look()
+    for name in ("enrich", "enrich-2", "serve"):
+        scene.says(name, cpu_s=3.0)
+    scene.watch.look()
+    assert [stage.cost_s for stage in scene.watch.view().stages] == [None, None, None]
+    scene.says("serve", cpu_s=3.0, events={"out": 2000})
+    scene.watch.look()
+
+    cost = {k[1][1]: v for k, v in scene.watch.samples().items() if "cost_cpu" in k[0]}
+    assert cost == {"enrich": pytest.approx(3.0), "serve": pytest.approx(1.5)}
+    assert [stage.cost_s for stage in scene.watch.view().stages] == [3.0, 1.5, None]
 
 
 async def test_drift_is_judged_once_over_workers_and_lives(scene: Scene) -> None:

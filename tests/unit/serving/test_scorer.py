@@ -116,6 +116,9 @@ async def test_equal_rows_run_once_and_say_so(scorer):
     assert [again.tiers[t] for t in again.tier] == ["cache"] * 5
     assert again.score.tobytes() == first.score.tobytes()
     assert made.cache_share() == 7 / 10
+    assert made.batcher.cpu_s > 0
+    # Two rows were repeats of the one call's three, which had run by then, and five came later.
+    assert made.saved_cpu_s == pytest.approx(7 * made.batcher.cpu_s / 3)
 
 
 async def test_rows_in_flight_run_once(scorer):
