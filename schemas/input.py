@@ -75,7 +75,7 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         format: ``json`` is one JSON object per record; ``cloudevents`` is a CloudEvents 1.0 event,
             structured or Kafka binary mode, whose data is that object. Kafka's binary mode is
             recognised by its headers, structured mode by its ``specversion``.
-        entity: Path of the entity (device) key.
+        entity: Path of the entity (device) key: text or an integer.
         id: Path of the event id; ``""`` where the input has none: the id is then
             ``topic/partition/offset`` and no repeat can be recognised.
         time: Path of the device's time.
