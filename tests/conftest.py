@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from fakes.services import running
 
@@ -21,6 +22,10 @@ from headrace.streams.local.embedded_store import EmbeddedStore
 from headrace.streams.local.local_kafka import LocalKafka
 
 SERVICES = {"kafka_url", "tansu_url", "store_url", "bus_url"}
+
+# A busy machine is no failure: no example is judged by how long it took.
+hypothesis.settings.register_profile("headrace", deadline=None)
+hypothesis.settings.load_profile("headrace")
 
 
 @pytest.hookimpl(tryfirst=True)
