@@ -18,8 +18,7 @@ from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SETTLE_S, SiteHealth
 from headrace.streams.health.verdict import Limits
 from headrace.streams.jobs import Endpoints, Status, stages_of
-from headrace.streams.local.services import RunningBus, RunningStore, bus_kind
-from headrace.streams.meanwhile import import_meanwhile
+from headrace.streams.local.services import bus_kind
 from headrace.streams.modes import check_mode, check_transactions
 from headrace.streams.observe.history import History, teller_of
 from headrace.streams.observe.history_topic import HistoryTopic
@@ -27,7 +26,7 @@ from headrace.streams.observe.perceived import Perceived
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.webhook import Webhook
-from headrace.streams.positions import STORE_CLIENT, check_store, settle_positions
+from headrace.streams.positions import check_store, settle_positions
 from headrace.streams.spawning import Spawner
 from headrace.streams.supervisor import Supervisor
 
@@ -191,7 +190,7 @@ class Site:
                 group.create_task(perceived.follow(options, topic))
 
     async def _services(self) -> Endpoints:
-        running_bus, running_store = await self._opened()
+        running_bus, running_store = await self.backing.open()
         if running_store.kind == "remote":
             await check_store(running_store.settings, self.pipeline.name)
         await check_transactions(self.pipeline, running_bus.options)
@@ -213,19 +212,10 @@ class Site:
             running_bus.options,
             None if endpoints.embedded else running_store.settings,
             start=self._start,
+            empty=await running_store.empty(),
         )
         self.supervisor.begin()
         return endpoints
-
-    async def _opened(self) -> tuple[RunningBus, RunningStore]:
-        """Bus and store; what asks the store for checkpoints is imported while they start."""
-        opening = asyncio.create_task(self.backing.open())
-        try:
-            if bus_kind(self._settings) != "embedded":  # which is new, and so is its store
-                await import_meanwhile(STORE_CLIENT)
-            return await opening
-        finally:
-            opening.cancel()
 
 
 def shown_of(sites: Iterable[Site]) -> dict[str, Shown]:

@@ -135,9 +135,9 @@ class Demo:
     ) -> dict[str, Any]:
         tap = self._tap = Tap(source)
         bus = endpoints.bus
-        await self._mark_begin(site)
         async with AsyncExitStack() as stack:
-            consumer, producer = await asyncio.gather(
+            _, consumer, producer = await asyncio.gather(
+                self._mark_begin(site),
                 stack.enter_async_context(Consumer(bus, self._pipeline)),
                 stack.enter_async_context(Producer(bus, self._pipeline)),
             )

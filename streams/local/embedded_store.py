@@ -12,10 +12,10 @@ from headrace.streams.local.folders import (
     temporary_folder,
     writing,
 )
-from headrace.streams.local.probes import store_answers
+from headrace.streams.local.probes import store_answers, store_is_empty
 from headrace.streams.local.programs import store_program
 from headrace.streams.local.service import Service, is_free, on_free_port
-from headrace.streams.local.shared import Facts, find_shared, last_port, write_note
+from headrace.streams.local.shared import Facts, find_shared, last_port, read_note, write_note
 
 START_S = 10.0
 STOP_S = 10.0
@@ -137,6 +137,17 @@ class EmbeddedStore:
         if self._acl:
             lines.append("user default off")
         return lines
+
+    async def empty(self) -> bool:
+        """Whether it holds nothing, known without the store's client; false where it is not."""
+        folder = self._kept if self._folder is None else self._folder.path
+        if folder is None:
+            return False
+        note = read_note(folder)
+        try:
+            return await store_is_empty(int(note["port"]), _PROBE, note["password"])
+        except (OSError, EOFError, KeyError, ValueError):
+            return False
 
     def check(self) -> None:
         """See that it still runs.

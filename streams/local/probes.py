@@ -68,6 +68,18 @@ async def store_answers(port: int, user: str, password: str, folder: str) -> boo
         return loaded and lines[-1].decode().strip() == folder
 
 
+async def store_is_empty(port: int, user: str, password: str) -> bool:
+    """Whether the Redis-compatible server on this port holds no key in its first database.
+
+    Raises:
+        OSError, EOFError: nobody answers.
+    """
+    async with _connection(port) as (reader, writer):
+        writer.write(f"AUTH {user} {password}\r\nDBSIZE\r\n".encode())
+        await reader.readuntil(b"\r\n")
+        return await reader.readuntil(b"\r\n") == b":0\r\n"
+
+
 @asynccontextmanager
 async def _connection(
     port: int,

@@ -28,6 +28,11 @@ async def _nothing() -> None:
     """A service that is not ours is left as it is."""
 
 
+async def _not_known() -> bool:
+    """A store that is not ours is not asked here."""
+    return False
+
+
 def _sound() -> None:
     """A service that is not ours is not watched here: its clients notice."""
 
@@ -66,12 +71,13 @@ class RunningBus:
 
 @dataclass(frozen=True, slots=True)
 class RunningStore:
-    """A store; attributes as of `RunningBus`."""
+    """A store; attributes as of `RunningBus`, and `empty`: whether it surely holds nothing."""
 
     settings: StoreSettings
     kind: StoreKind
     stop: Callable[[], Awaitable[None]] = _nothing
     check: Callable[[], None] = _sound
+    empty: Callable[[], Awaitable[bool]] = _not_known
 
     @property
     def url(self) -> str:
@@ -141,7 +147,7 @@ async def open_store(settings: Settings, *, keep: bool | None = None) -> Running
     store = EmbeddedStore(base, folder=base / "store" if keep else None)
     await store.start()
     found = msgspec.structs.replace(settings.store, url=store.url)
-    return RunningStore(found, "embedded", store.stop, store.check)
+    return RunningStore(found, "embedded", store.stop, store.check, store.empty)
 
 
 def bus_kind(settings: Settings) -> BusKind:

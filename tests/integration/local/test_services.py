@@ -365,3 +365,23 @@ async def test_remote_services_are_taken_as_they_are() -> None:
     assert (bus.url, store.url) == ("kafka://a:1", "redis://a:1")
     await bus.stop()
     await store.stop()
+
+
+async def test_a_store_says_whether_it_is_empty(tmp_path: Path) -> None:
+    """Its own process and one that shares it; of one that is gone nothing is known."""
+    first = EmbeddedStore(tmp_path, folder=tmp_path / "kept")
+    second = EmbeddedStore(tmp_path, folder=tmp_path / "kept")
+    assert not await first.empty()  # not started
+    await first.start()
+    try:
+        await second.start()
+        assert (second.shared, await first.empty(), await second.empty()) == (True, True, True)
+        reader, writer = await asyncio.open_connection("127.0.0.1", first.port)
+        writer.write(b"SET key value\r\n")
+        assert await reader.readline() == b"+OK\r\n"
+        writer.close()
+        assert (await first.empty(), await second.empty()) == (False, False)
+        await second.stop()
+    finally:
+        await first.stop()
+    assert not await first.empty()
