@@ -23,11 +23,10 @@ database = Redis.from_url(STORE)
 
 
 def predict(batch: list[KafkaSourceMessage]) -> Iterable[KafkaSinkMessage]:
-    """A batch of one partition in, its predictions out."""
-    log = f"{TELEMETRY}[{batch[0].partition}]@"
+    """A batch in, of whatever partitions, its predictions out."""
     out, newest, kept = job.predict(
         [record.value for record in batch],
-        [f"{log}{record.offset}" for record in batch],
+        [f"{record.topic}[{record.partition}]@{record.offset}" for record in batch],
         [record.timestamp[1] for record in batch],
     )
     if newest:
