@@ -21,7 +21,7 @@ from headrace.streams.client.kafka_bus import KafkaWriter
 from headrace.streams.replay.ask import Ask
 from headrace.streams.replay.folder import Report
 from headrace.streams.replay.frames import Replayed, open_replay
-from headrace.streams.replay.pool import Progress, begin_export, run_export
+from headrace.streams.replay.pool import Crew, Progress, begin_export, run_export
 from headrace.streams.replay.ranges import Missing, Wanted
 from headrace.streams.replay.rehearse import Rehearsal
 from headrace.streams.replay.sharing import share_export
@@ -64,17 +64,19 @@ async def export_with_progress(
     order: Order, wanted: Wanted, form: Format, workers: int, group: str | None
 ) -> Report:
     """Run an export, go on with one, or share one; progress on standard error."""
-    sheet = await begin_export(order, wanted, form, now_ms=round(wall_clock() * 1000))
-    progress = Progress()
-    telling = asyncio.create_task(_tell(progress))
-    try:
-        if group is not None:
-            return await share_export(order, sheet, group, progress)
-        return await run_export(order, sheet, workers=workers, progress=progress)
-    finally:
-        telling.cancel()
-        if sys.stderr.isatty():
-            click.echo("\r\x1b[K", nl=False, err=True)
+    helpers = 0 if group is not None else workers - 1
+    async with Crew(helpers) as crew:
+        sheet = await begin_export(order, wanted, form, now_ms=round(wall_clock() * 1000))
+        progress = Progress()
+        telling = asyncio.create_task(_tell(progress))
+        try:
+            if group is not None:
+                return await share_export(order, sheet, group, progress)
+            return await run_export(order, sheet, crew=crew, progress=progress)
+        finally:
+            telling.cancel()
+            if sys.stderr.isatty():
+                click.echo("\r\x1b[K", nl=False, err=True)
 
 
 async def rehearse(ask: Ask, wanted: Wanted, into: str, speed: float | None) -> int:

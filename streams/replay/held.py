@@ -19,6 +19,9 @@ it is no further back."""
 What = Literal["features", "predictions"]
 
 
+_NONE = np.empty(0, np.int64)
+
+
 @dataclass(slots=True)
 class Row:
     """A block computed anew.
@@ -65,12 +68,13 @@ class Held:
     upto: int
     _rows: deque[Row] = field(default_factory=deque)
     _count: int = 0
+    _met: dict[What, I64] = field(default_factory=lambda: {"features": _NONE, "predictions": _NONE})
 
     def add(self, blocks: list[FeatureBlock], upto: int) -> list[Row]:
         """Hold more; what is let go of for it."""
         for block in blocks:
-            no, none = np.zeros(len(block), np.bool_), np.zeros(len(block), np.bool_)
-            self._rows.append(Row(block, no, none))
+            marks = (np.isin(block.offsets, self._met[w]) for w in ("features", "predictions"))
+            self._rows.append(Row(block, *marks))
             self._count += len(block)
         self.upto = upto
         gone = []
@@ -79,12 +83,17 @@ class Held:
         return gone
 
     def drop_from(self, offset: int) -> int:
-        """Forget what was computed of `offset` and beyond, and how many: it is done otherwise."""
+        """Forget what was computed of `offset` and beyond, and how many: it is done otherwise.
+
+        What was met of it stays met: it was served, by whatever definition.
+        """
         before = self._count
         while self._rows and self._rows[-1].block.offsets[-1] >= offset:
             last = self._rows.pop()
             self._count -= len(last.block)
             keep = int(last.block.offsets.searchsorted(offset))
+            self._keep_met("features", last.block.offsets[keep:][last.features[keep:]])
+            self._keep_met("predictions", last.block.offsets[keep:][last.predictions[keep:]])
             if keep:
                 block = last.block.slice(0, keep)
                 marks = last.features[:keep], last.predictions[:keep]
@@ -92,6 +101,10 @@ class Held:
                 self._count += keep
         self.upto = min(self.upto, offset)
         return before - self._count
+
+    def _keep_met(self, what: What, offsets: I64) -> None:
+        known = self._met[what]
+        self._met[what] = np.union1d(known[known >= self.floor], offsets)
 
     def all_met(self) -> bool:
         """Every row that is held was compared with a feature row and a prediction."""

@@ -7,8 +7,9 @@ import contextlib
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import msgspec
 
@@ -52,15 +53,52 @@ async def begin_export(
     return Folder(Path(order.folder)).begin(sheet)
 
 
+class Crew:
+    """Processes that help with an export, started before it is planned: they import meanwhile.
+
+    Args:
+        size: How many, this process not counted.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._processes: list[Process] = []
+
+    async def __aenter__(self) -> Self:
+        for _ in range(self._size):
+            self._processes.append(
+                await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "headrace.streams.replay.worker", stdin=PIPE, stdout=PIPE,
+                    limit=_LINE_BYTES,
+                )
+            )  # fmt: skip
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def drives(
+        self, order: Order, todo: deque[Span], told: Callable[[int], None]
+    ) -> list[Coroutine[Any, Any, None]]:
+        """Of each process what gives it parts while there are any."""
+        return [_drive(process, order, todo, told) for process in self._processes]
+
+
 async def run_export(
-    order: Order, sheet: Sheet, *, workers: int = 1, progress: Progress | None = None
+    order: Order, sheet: Sheet, *, crew: Crew | None = None, progress: Progress | None = None
 ) -> Report:
     """Make every part that has no mark, then the report.
 
     Args:
-        order: What to do; its rates are of all workers together.
+        order: What to do; its rates are of this process and its helpers together.
         sheet: Of the folder (`begin_export`).
-        workers: Processes; one is this one.
+        crew: Who helps.
         progress: Told how far it is.
 
     Raises:
@@ -72,19 +110,33 @@ async def run_export(
     todo = deque(span for span in sheet.parts if span not in marks)
     progress.total = sheet.plan.offsets
     progress.done = progress.resumed = sum(span.stop - span.start for span in marks)
-    if workers <= 1 or len(todo) <= 1:
-        await _alone(order, folder, sheet, todo, progress.passed)
-    else:
-        await _together(order, todo, min(workers, len(todo)), progress.passed)
+    helpers = len(crew) if crew is not None and len(todo) > 1 else 0
+    share = order.shared_by(1 + helpers)
+    works = [_make_parts(share, folder, sheet, todo, progress.passed)]
+    if crew is not None and helpers:
+        works += crew.drives(share, todo, progress.passed)
+    await _all(works)
     report = folder.finish(sheet)
     if report is None:
         raise FatalError(f"parts of the export in {order.folder!r} went away; run it again")
     return report
 
 
-async def _alone(
+async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Until every one has ended, or one has failed; then none is left."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _make_parts(
     order: Order, folder: Folder, sheet: Sheet, todo: deque[Span], told: Callable[[int], None]
 ) -> None:
+    """Make parts in this process."""
     if not todo:
         return
     throttle = Throttle(order.bytes_per_s, order.rows_per_s)
@@ -97,40 +149,16 @@ async def _alone(
             await exporter.part(todo.popleft())
 
 
-async def _together(
-    order: Order, todo: deque[Span], workers: int, told: Callable[[int], None]
+async def _drive(
+    process: Process, order: Order, todo: deque[Span], told: Callable[[int], None]
 ) -> None:
-    share = msgspec.structs.replace(
-        order,
-        bytes_per_s=order.bytes_per_s and order.bytes_per_s / workers,
-        rows_per_s=order.rows_per_s and order.rows_per_s / workers,
-    )
-    tasks = [asyncio.create_task(_drive(share, todo, told)) for _ in range(workers)]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _drive(order: Order, todo: deque[Span], told: Callable[[int], None]) -> None:
-    """Start a worker, and give it parts while there are any."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "headrace.streams.replay.worker", stdin=PIPE, stdout=PIPE,
-        limit=_LINE_BYTES,
-    )  # fmt: skip
-    try:
-        _tell(process, order)
-        while todo:
-            _tell(process, todo.popleft())
-            await _until_done(process, told)
-        _tell(process, None)
-        await process.wait()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    """Give a worker parts while there are any."""
+    _tell(process, order)
+    while todo:
+        _tell(process, todo.popleft())
+        await _until_done(process, told)
+    _tell(process, None)
+    await process.wait()
 
 
 def _tell(process: Process, line: Order | Span | None) -> None:

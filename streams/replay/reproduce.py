@@ -99,11 +99,7 @@ class _Partition:
             blocks = Ahead(recorded_blocks(features, bad[0]), self._topic)
             answers = Ahead(recorded_answers(predictions, bad[1]), self._topic)
             try:
-                while True:
-                    await self._compare(blocks, answers)
-                    if held.upto >= self._span.stop:
-                        break
-                    await self._compute()
+                await self._all(blocks, answers)
                 await self._rest(blocks, answers)
             finally:
                 await self._end()
@@ -111,6 +107,14 @@ class _Partition:
         self._against.close()
         self._verdict.features.unreadable += bad[0].count
         self._verdict.predictions.unreadable += bad[1].count
+
+    async def _all(self, blocks: Ahead[FeatureBlock], answers: Ahead[AnswerRows]) -> None:
+        """Compute to the end of the stretch, and compare what comes by on the way."""
+        while True:
+            await self._compare(blocks, answers)
+            if self._against.held.upto >= self._span.stop:
+                return
+            await self._compute()
 
     async def _compare(self, blocks: Ahead[FeatureBlock], answers: Ahead[AnswerRows]) -> None:
         """Everything recorded that is next and computed; the features always go first."""
@@ -154,7 +158,8 @@ class _Partition:
                 if head.offsets[0] >= stop:
                     await ahead.skip()
                 else:
-                    await self._compare(blocks, answers)
+                    # Rows of another definition are computed anew before they are compared.
+                    await self._all(blocks, answers)
 
     async def _begin(self, definition: Definition, start: int) -> None:
         """Compute from `start` on by this definition, from the state before it."""

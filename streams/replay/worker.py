@@ -49,6 +49,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """It reads no faster than told."""
         return self.bytes_per_s is not None or self.rows_per_s is not None
 
+    def shared_by(self, workers: int) -> Order:
+        """What each of so many workers is to do, so that all of them keep the rates."""
+        return msgspec.structs.replace(
+            self,
+            bytes_per_s=self.bytes_per_s and self.bytes_per_s / workers,
+            rows_per_s=self.rows_per_s and self.rows_per_s / workers,
+        )
+
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a worker says.
@@ -78,7 +86,10 @@ async def _work() -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    order = msgspec.json.decode(await reader.readline(), type=Order)
+    first = await reader.readline()
+    if not first:
+        return  # started ahead of need, and not needed
+    order = msgspec.json.decode(first, type=Order)
     if order.is_gentle:
         os.nice(NICE)
     folder = Folder(Path(order.folder))

@@ -291,6 +291,29 @@ async def test_features_that_were_changed_are_followed(world):
     assert len(found.models) == 3
 
 
+@pytest.mark.timeout(60)  # it went round for ever
+async def test_a_row_that_came_again_by_other_features_is_compared(world):
+    """Behind the stretch, and while a prediction of it is missing; nothing else is missing."""
+    views = {"v": {"features": [{"op": "ewma", "metrics": ["*"], "alpha": 0.4}]}}
+    world.pipeline = spec(views=views)
+    world.model(5)
+    world.send(80)
+    await world.live()
+    log = world.logs.log(world.topics.features.name, 0)
+    blocks = [FeatureBlock.decode(value) for value in log.values]
+    again = next(b for b in blocks if b.offsets[0] >= 100)
+    again.pipeline_digest = blocks[-1].pipeline_digest
+    log.append(log.keys[-1], again.encode(), log.times[-1])
+    predictions = world.logs.log(world.topics.predictions.name, 0)
+    cut(predictions, lambda at, value: offset_of(value) != again.offsets[0])
+
+    found = await reproduce(world.past(), [Span(0, 0, 200)])
+
+    assert len(found.partitions[0].begun) == 2
+    assert found.features.differences.values > 0
+    assert (found.features.missing, found.predictions.missing) == (0, 1)
+
+
 async def test_a_truncated_history_is_said(world):
     """Without a snapshot and with an expired log, the warm-up is named."""
     world.logs.log(world.source, 0).begin = 50
