@@ -81,6 +81,7 @@ class Exporter:
                     break
                 except StateError as error:
                     at = await self._after_gap(span, at, tally, error)
+            await self._source.check_same(self._sheet.plan, span.partition)
             if out is not None:
                 out.close()
         except BaseException:
@@ -112,8 +113,9 @@ class Exporter:
         """Where to go on when the log no longer holds `at`; what is gone is noted.
 
         Raises:
-            StateError: it does hold it, so that something else is wrong.
+            StateError: it does hold it, so that something else is wrong; or it is another log.
         """
+        await self._source.check_same(self._sheet.plan, span.partition)
         begin = await self._source.begin(span.partition)
         if begin <= at:
             raise error

@@ -48,7 +48,8 @@ class Replayed:
         """`pyarrow.RecordBatch`es of at least one row: by partition, in the order of the log.
 
         Raises:
-            StateError: records left the log before they were read. Fatal.
+            StateError: records left the log before they were read, or it was made anew: what was
+                given may be of both. Fatal.
             BusUnavailableError: retryable.
         """
         for span in self.plan.spans:
@@ -67,6 +68,7 @@ class Replayed:
                 if rows.num_rows:
                     yield rows
                 await self._throttle.took(piece.size, piece.records)
+        await self._source.check_same(self.plan, span.partition)
 
 
 class open_replay:  # noqa: N801 - read as a verb: `with open_replay(...) as replay`

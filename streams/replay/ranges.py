@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from headrace.schemas.batch import LastRecord
 from headrace.schemas.errors import SettingsError
 
 Clock = Literal["event", "broker"]
@@ -100,12 +101,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         wanted: What was asked for.
         spans: Offsets to read, by partition; rows in them are still to be chosen by `wanted`.
         missing: What cannot be had, known before reading.
+        last: The last record of each partition's span, as far as it has one: tells whether the
+            topic is still the same log.
     """
 
     topic: str
     wanted: Wanted
     spans: tuple[Span, ...]
     missing: tuple[Missing, ...] = ()
+    last: dict[int, LastRecord] = {}
 
     @property
     def offsets(self) -> int:

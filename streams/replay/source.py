@@ -18,6 +18,7 @@ from headrace.streams.replay.folder import Folder, Sheet
 from headrace.streams.replay.forms import RAW, Facts, Form
 from headrace.streams.replay.locate import locate
 from headrace.streams.replay.ranges import Edges, Missing, Plan, Span, Wanted, lay_out
+from headrace.streams.replay.same_log import check_same_log, last_record
 
 _Edge = tuple[int | None, int | None]
 """First offset and the one to stop before; None is the log's own."""
@@ -68,6 +69,9 @@ class Source(Protocol):
     async def begin(self, partition: int) -> int:
         """First offset that can be read now."""
 
+    async def check_same(self, plan: Plan, partition: int) -> None:
+        """Refuse what was read where it is of another log than the plan; see `check_same_log`."""
+
 
 class BusSource:
     """Rows of a topic (a `Source`).
@@ -85,9 +89,12 @@ class BusSource:
 
     async def plan(self, wanted: Wanted, *, now_ms: int) -> Plan:
         """See `locate`."""
-        return await locate(
+        plan = await locate(
             self._options, self._reader, wanted, now_ms=now_ms, skew_ms=self._skew_ms
         )
+        found = {span.partition: await last_record(self._reader, span) for span in plan.spans}
+        last = {partition: record for partition, record in found.items() if record is not None}
+        return msgspec.structs.replace(plan, last=last)
 
     async def pieces(self, span: Span, fetch_bytes: int | None) -> AsyncGenerator[Piece]:
         """See `Source.pieces` and `LoneReader.read`."""
@@ -102,6 +109,11 @@ class BusSource:
     async def begin(self, partition: int) -> int:
         """See `Source.begin`."""
         return (await self._reader.edges())[partition][0]
+
+    async def check_same(self, plan: Plan, partition: int) -> None:
+        """See `Source.check_same`."""
+        if (last := plan.last.get(partition)) is not None:
+            await check_same_log(self._reader, partition, last)
 
 
 class ExportSource:
@@ -170,6 +182,9 @@ class ExportSource:
     async def begin(self, partition: int) -> int:
         """See `Source.begin`: nothing expires here."""
         return 0
+
+    async def check_same(self, plan: Plan, partition: int) -> None:
+        """See `Source.check_same`: a folder is of one log."""
 
     def _files(self, span: Span) -> Iterator[Path]:
         for part in self._sheet.parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,9 @@ class PartFile:
 
     def drop(self) -> None:
         """Leave nothing."""
+        # Left open, the writer would want to end its file when it is collected.
+        with contextlib.suppress(OSError, arrow("lib").ArrowException):
+            self._writer.close()
         self._out.close()
         self._beside.unlink(missing_ok=True)
 
