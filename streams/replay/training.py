@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,9 @@ from headrace.streams.replay.past import Past, PastLog, closing
 from headrace.streams.replay.ranges import Span
 
 _NEVER = np.iinfo(np.int64).min
+
+FOLD_ROWS = 1 << 16
+"""Feature rows that are held at most, about."""
 
 
 @dataclass(slots=True)
@@ -47,50 +50,74 @@ class TrainingSet:
         return int((self.ages_ms >= 0).sum())
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Feature rows of the entities that have labels.
+class _Best:
+    """Of each of M labels the best feature row so far, and the rows that are not folded yet.
 
-    Attributes:
-        index: Code of each of E entities.
-        reached: int64 (E,), newest event time of each before the span that is read.
+    Rows come in the order of the log. So many are joined at a time, and what the ones after them
+    need to know of them is one time of each entity: memory grows with the labels, not the range.
+
+    Args:
+        labels: Moments.
+        columns: F, how many features a row has.
+        known: A row counts only once the broker had it.
     """
 
-    index: dict[str, int]
-    reached: I64
-    entities: list[I64] = field(default_factory=list)
-    times: list[I64] = field(default_factory=list)
-    logged: list[I64] = field(default_factory=list)
-    before: list[I64] = field(default_factory=list)
-    offsets: list[I64] = field(default_factory=list)
-    partitions: list[I64] = field(default_factory=list)
-    values: list[F64] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> _Rows:
-        index = {name: code for code, name in enumerate(dict.fromkeys(names))}
-        return cls(index, np.full(len(index), _NEVER))
+    def __init__(self, labels: LabelRows, columns: int, *, known: bool) -> None:
+        self._labels, self._known = labels, known
+        self._index = {name: code for code, name in enumerate(dict.fromkeys(labels.entities))}
+        self._wanted = np.array([self._index[name] for name in labels.entities], np.int32)
+        self._before = np.full(len(self._index), _NEVER)
+        self._waiting: list[tuple[I64, FeatureBlock, I64]] = []
+        self._count = 0
+        self.times = np.full(len(labels), _NEVER)
+        self.offsets = np.full(len(labels), -1, np.int64)
+        self.partitions = np.zeros(len(labels), np.int64)
+        self.values = np.full((len(labels), columns), np.nan)
 
     def begin(self, state: PartitionState) -> None:
         """Rows that follow have in their averages what `state` was folded from."""
-        self.reached = np.full(len(self.index), _NEVER)
+        self.fold()
         for rows in state.online()[:1]:  # every view has the same entities and times
             for name, time_ms in zip(rows.entities, rows.event_times_ms.tolist(), strict=True):
-                if name in self.index:
-                    self.reached[self.index[name]] = time_ms
+                if name in self._index:
+                    code = self._index[name]
+                    self._before[code] = max(self._before[code], time_ms)
 
     def add(self, block: FeatureBlock) -> None:
-        own = np.array([self.index.get(name, -1) for name in block.entities.names], np.int64)
+        """Rows of a block, of the entities that have labels."""
+        own = np.array([self._index.get(name, -1) for name in block.entities.names], np.int64)
         codes = own[block.entities.codes]
-        keep = codes >= 0
-        if keep.any():
-            self.entities.append(codes[keep])
-            self.times.append(block.event_times_ms[keep])
-            self.logged.append(block.log_times_ms[keep])
-            self.before.append(self.reached[codes[keep]])
-            self.offsets.append(block.offsets[keep])
-            self.partitions.append(np.full(int(keep.sum()), block.partition, np.int64))
-            self.values.append(block.features[keep])
+        rows = np.flatnonzero(codes >= 0)
+        if len(rows):
+            self._waiting.append((codes[rows], block, rows))
+            self._count += len(block)
+        if self._count >= FOLD_ROWS:
+            self.fold()
+
+    def fold(self) -> None:
+        """Take what waits into the best rows."""
+        waiting, self._waiting, self._count = self._waiting, [], 0
+        if not waiting:
+            return
+        entities = np.concatenate([codes for codes, _, _ in waiting])
+        times = np.concatenate([block.event_times_ms[rows] for _, block, rows in waiting])
+        logged = np.concatenate([block.log_times_ms[rows] for _, block, rows in waiting])
+        found = newest_as_of(
+            entities.astype(np.int32), times, self._wanted, self._labels.times_ms,
+            logged if self._known else None, self._before[entities],
+        )  # fmt: skip
+        # Where an earlier row is newer, no row here is the newest: all that were logged up to it
+        # are open to the label, the earlier one too.
+        labels = np.flatnonzero(found >= 0)
+        labels = labels[times[found[labels]] >= self.times[labels]]
+        chosen = found[labels]
+        self.times[labels] = times[chosen]
+        self.offsets[labels] = np.concatenate([b.offsets[rows] for _, b, rows in waiting])[chosen]
+        self.values[labels] = np.concatenate([b.features[rows] for _, b, rows in waiting])[chosen]
+        sizes = [len(rows) for _, _, rows in waiting]
+        origins = np.repeat([block.partition for _, block, _ in waiting], sizes)
+        self.partitions[labels] = origins[chosen]
+        np.maximum.at(self._before, entities, np.maximum(times, logged) if self._known else times)
 
 
 async def training_set(
@@ -120,11 +147,12 @@ async def training_set(
 
     Delivery: reads only, without a group: nothing live is touched.
     """
-    rows = _Rows.of(labels.entities)
     begun = {}
     digest = past.definitions.pipeline.digest
     definition, _ = await past.definitions.definition(digest)
     topics = past.definitions.topics
+    columns = definition.agent.columns
+    rows = _Best(labels, len(columns), known=known)
     stage = ReplayedStage(definition.agent, topics.telemetry.partitions, past.log, past.snapshots)
     for span in spans:
         state, begun[span.partition] = await state_before(
@@ -145,7 +173,8 @@ async def training_set(
                 rows.add(block)
             said(computed.upto - done)
             done = computed.upto
-    made = _joined(rows, labels, definition.agent.columns, topics.enriched.name, known, max_age_ms)
+    rows.fold()
+    made = _joined(rows, labels, columns, topics.enriched.name, max_age_ms)
     made.begun = begun
     return made
 
@@ -160,38 +189,18 @@ async def _anew(
 
 
 def _joined(
-    rows: _Rows,
-    labels: LabelRows,
-    names: tuple[str, ...],
-    topic: str,
-    known: bool,
-    max_age_ms: int | None,
+    best: _Best, labels: LabelRows, names: tuple[str, ...], topic: str, max_age_ms: int | None
 ) -> TrainingSet:
-    none = np.empty(0, np.int64)
-    times, logged = np.concatenate([none, *rows.times]), np.concatenate([none, *rows.logged])
-    entities = np.concatenate([none, *rows.entities]).astype(np.int32)
-    wanted = np.array([rows.index[name] for name in labels.entities], np.int32)
-    before = np.concatenate([none, *rows.before])
-    found = newest_as_of(
-        entities, times, wanted, labels.times_ms, logged if known else None, before
-    )
-    there = found >= 0
-    ages = np.full(len(labels), -1, np.int64)
-    ages[there] = labels.times_ms[there] - times[found[there]]
+    there = best.offsets >= 0
+    ages = np.where(there, labels.times_ms - best.times, -1)
     if max_age_ms is not None:
         there &= ages <= max_age_ms
         ages[~there] = -1
-    values = np.full((len(labels), len(names)), np.nan)
-    every = np.concatenate([np.empty((0, len(names))), *rows.values])
-    values[there] = every[found[there]]
-    offsets, partitions = (np.concatenate([none, *c]) for c in (rows.offsets, rows.partitions))
+    places = zip(best.partitions.tolist(), best.offsets.tolist(), there.tolist(), strict=True)
     return TrainingSet(
         names,
-        values,
+        np.where(there[:, None], best.values, np.nan),
         np.where(there, labels.times_ms - ages, 0),
         ages,
-        [
-            f"{topic}[{partitions[row]}]@{offsets[row]}" if known_row else ""
-            for row, known_row in zip(found.tolist(), there.tolist(), strict=True)
-        ],
+        [f"{topic}[{partition}]@{offset}" if found else "" for partition, offset, found in places],
     )

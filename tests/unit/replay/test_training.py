@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from headrace.schemas.block import FeatureBlock
 from headrace.schemas.errors import MissingExtraError, SettingsError
 from headrace.streams.cli import features_export
 from headrace.streams.producers.tables import TableReader
+from headrace.streams.replay import training
 from headrace.streams.replay.labels import LabelRows, read_labels
 from headrace.streams.replay.ranges import Span
 from headrace.streams.replay.training import training_set
@@ -49,8 +51,10 @@ def served(world):
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(0, 99), st.integers(1, 159), st.booleans(), st.booleans())
-def test_a_range_begins_with_the_future_of_what_lies_before(seed, start, known, snapshot):
+@given(
+    st.integers(0, 99), st.integers(1, 159), st.booleans(), st.booleans(), st.sampled_from([1, 30])
+)
+def test_a_range_begins_with_the_future_of_what_lies_before(seed, start, known, snapshot, fold):
     """Any start: no row of the range owes anything to an event before it and after the label."""
 
     async def check(folder):
@@ -72,13 +76,15 @@ def test_a_range_begins_with_the_future_of_what_lies_before(seed, start, known, 
                     best = row
             assert made.sources[k] == ("" if best is None else f"{world.source}[0]@{best[3]}")
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, patch.object(training, "FOLD_ROWS", fold):
         asyncio.run(check(Path(folder)))
 
 
+@pytest.mark.parametrize("fold", [1, 30, 1 << 16])
 @pytest.mark.parametrize("known", [False, True])
-async def test_features_are_those_that_were_served_by_then(world, known):
+async def test_features_are_those_that_were_served_by_then(world, known, fold, monkeypatch):
     """Each label against a walk over what was published, stopped at the first later event."""
+    monkeypatch.setattr(training, "FOLD_ROWS", fold)
     rows = served(world)
     labels = LabelRows(
         [row[0] for row in rows] + ["nobody"],
@@ -105,6 +111,25 @@ async def test_features_are_those_that_were_served_by_then(world, known):
             assert made.values[k].tobytes() == best[4].tobytes()
             assert made.times_ms[k] + made.ages_ms[k] == moment
     assert made.found == some > 50
+
+
+async def test_memory_does_not_grow_with_the_range(world, monkeypatch):
+    """However many rows there are, so many wait."""
+    monkeypatch.setattr(training, "FOLD_ROWS", 20)
+    waiting, add = [], training._Best.add
+
+    def watched(best, block):
+        add(best, block)
+        waiting.append(sum(len(rows) for _, _, rows in best._waiting))
+
+    monkeypatch.setattr(training._Best, "add", watched)
+    rows = served(world)
+    labels = LabelRows([row[0] for row in rows], np.array([row[1] for row in rows]), {})
+
+    made = await training_set(world.past(), [Span(0, 0, 160)], labels)
+
+    assert made.found > 100
+    assert max(waiting) < 20
 
 
 async def test_features_that_are_too_old_are_missing(world):
