@@ -8,6 +8,7 @@ is mid-grey, so that a page can be light or dark.
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,23 +21,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from plots_series import FIGURES, Series, latency_series, scaling_series, short, throughput_series
 from targets import LATENCY_MS, LATENCY_RATE, LATENCY_SIDE
 
-GREY = "#808080"
+_STYLE_FILE = Path(__file__).parents[2] / "streams" / "replay" / "plot_style.py"
+STYLE = runpy.run_path(str(_STYLE_FILE))["STYLE"]
+"""That of the package's own figures; the package is not in this environment."""
 OURS, OTHER, TARGET = "#3b82f6", "#d97706", "#16a34a"
 LINES = ((OURS, "o", "-"), (OTHER, "s", "--"), ("#a855f7", "^", ":"))
-STYLE = {
-    "svg.hashsalt": "headrace",
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color",
-         "grid.color"), GREY),
-}  # fmt: skip
 
 
 def throughput(sides: dict[str, Any]) -> Figure:

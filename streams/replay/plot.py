@@ -13,23 +13,10 @@ import numpy as np
 
 from headrace.schemas.errors import MissingExtraError
 from headrace.streams.replay.comparison import Comparison
+from headrace.streams.replay.plot_style import OURS, STYLE
 from headrace.streams.replay.sides import Pairs
 
-_GREY, _OURS, _THEIRS, _GAINED, _LOST = "#808080", "#3b82f6", "#d97706", "#dc2626", "#16a34a"
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "headrace",
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color",
-         "grid.color"), _GREY),
-}  # fmt: skip
+_THEIRS, _GAINED, _LOST = "#d97706", "#dc2626", "#16a34a"
 
 
 def draw(pairs: Pairs, comparison: Comparison, *, title: str) -> bytes:
@@ -51,7 +38,7 @@ def draw(pairs: Pairs, comparison: Comparison, *, title: str) -> bytes:
             package="matplotlib", extra="plots", needed_for="a plot of a what-if"
         ) from error
     found = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 6), layout="constrained")
         figure.suptitle(title)
         (scores, moved), (over_time, devices) = figure.subplots(2, 2)
@@ -68,7 +55,7 @@ def draw(pairs: Pairs, comparison: Comparison, *, title: str) -> bytes:
 def _scores(axes: Any, pairs: Pairs) -> None:
     edges = np.histogram_bin_edges(np.concatenate([pairs.ours, pairs.theirs]), 40)
     for values, name, color in (
-        (pairs.ours, "as served", _OURS), (pairs.theirs, "otherwise", _THEIRS)
+        (pairs.ours, "as served", OURS), (pairs.theirs, "otherwise", _THEIRS)
     ):  # fmt: skip
         counts, _ = np.histogram(values, edges)
         axes.stairs(counts, edges, color=color, label=name)
@@ -86,7 +73,7 @@ def _moved(axes: Any, pairs: Pairs) -> None:
 def _over_time(axes: Any, comparison: Comparison) -> None:
     first = comparison.times[0].start_ms
     seconds = [(one.start_ms - first) / 1000 for one in comparison.times]
-    axes.plot(seconds, [one.was for one in comparison.times], color=_OURS, label="as served")
+    axes.plot(seconds, [one.was for one in comparison.times], color=OURS, label="as served")
     axes.plot(
         seconds, [one.now for one in comparison.times], "--", color=_THEIRS, label="otherwise"
     )

@@ -31,6 +31,7 @@ class Side:
     scores: F64
     high: Bools
     _parts: list[tuple[I64, I64, F64, Bools]] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def begin(cls) -> Side:
@@ -43,7 +44,9 @@ class Side:
     ) -> None:
         """More answers, in any order; a later one to the same event takes its place."""
         self._parts.append((offsets, times_ms, scores, high))
-        self.entities += entities
+        # One text for all events of an entity: one each would be most of what is held.
+        known = self._names.setdefault
+        self.entities += [known(name, name) for name in entities]
 
     def end(self) -> Side:
         """All of them by offset, each event once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -81,7 +82,7 @@ class Tried:
     unread: Unread = field(default_factory=Unread)
     cost: Cost = field(default_factory=Cost)
     beside: Cost = field(default_factory=Cost)
-    waits_ms: list[int] = field(default_factory=list)
+    waits_ms: array[int] = field(default_factory=lambda: array("q"))
     seconds: float = 0.0
 
 
@@ -100,6 +101,8 @@ async def try_otherwise(
         BusUnavailableError, StoreUnavailableError: retryable. ModelError, TopicError: fatal.
 
     Delivery: reads only, without a group: nothing live is touched.
+    Memory: about 100 bytes an event, as quantiles and pairs are exact; a partition's twice that
+        while its two sides are joined.
     """
     began, tried, parts = time.monotonic(), Tried(Pairs.none()), []
     for span in spans:
@@ -181,7 +184,7 @@ async def _served(past: Past, span: Span, tried: Tried) -> Side:
             at, to = np.searchsorted(stretch.offsets, (span.start, span.stop)).tolist()
             rows = [a for a in stretch.rows.answers[at:to] if bytes(a.score) != b"null"]
             if rows:
-                tried.waits_ms += [a.times_ms.served - a.times_ms.ingest for a in rows]
+                tried.waits_ms.extend(a.times_ms.served - a.times_ms.ingest for a in rows)
                 side.add(
                     np.array([int(a.source.rpartition("@")[2]) for a in rows], np.int64),
                     np.array([a.times_ms.device for a in rows], np.int64),
