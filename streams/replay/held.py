@@ -73,8 +73,9 @@ class Held:
     def add(self, blocks: list[FeatureBlock], upto: int) -> list[Row]:
         """Hold more; what is let go of for it."""
         for block in blocks:
-            marks = (np.isin(block.offsets, self._met[w]) for w in ("features", "predictions"))
-            self._rows.append(Row(block, *marks))
+            features = np.isin(block.offsets, self._met["features"])
+            predictions = np.isin(block.offsets, self._met["predictions"])
+            self._rows.append(Row(block, features, predictions))
             self._count += len(block)
         self.upto = upto
         gone = []
