@@ -16,7 +16,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from headrace.schemas.batch import RecordBatch
@@ -147,8 +147,8 @@ class Lane:
     async def _run(self, parked: Owned | None) -> None:
         """A task boundary: whatever ends a lane other than `stop` ends the worker."""
         try:
-            if parked is not None and await self._retried("held", lambda: self._regain(parked)):
-                self.owned, self._position = parked, parked.position
+            if parked is not None:
+                await self._regain(parked)
             await self._take_over()
             self.ready = True
             while (delivered := await self._next()) is not None:
@@ -166,8 +166,12 @@ class Lane:
         finally:
             await self._outlet.close()
 
-    async def _regain(self, parked: Owned) -> bool:
-        return await self._takeover.still_ours(self.topic, self.partition, parked)
+    async def _regain(self, parked: Owned) -> None:
+        """Go on with what we owned before, where it is certain that nothing has changed."""
+        ours = functools.partial(self._takeover.still_ours, self.topic, self.partition, parked)
+        with suppress(OwnershipLostError):  # the group went on while we looked: take it over anew
+            if await self._retried("held", ours):
+                self.owned, self._position = parked, parked.position
 
     async def _next(self) -> Delivered | None:
         """The next batch; None once `stop` was called, whatever still waits."""

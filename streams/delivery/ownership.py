@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 
 from headrace.schemas.batch import LastRecord, RecordBatch
-from headrace.schemas.errors import OwnershipLostError, StateError
+from headrace.schemas.errors import BusUnavailableError, OwnershipLostError, StateError
 from headrace.schemas.numerics import numerics_fingerprint
 from headrace.schemas.protocols import CheckpointMeta, PartitionState, WriteOutcome
 from headrace.streams.delivery.isolate import effects_of
@@ -188,13 +188,26 @@ class Takeover:
     async def _catch_up(
         self, topic: str, partition: int, owned: Owned, committed: int | None
     ) -> None:
-        """Fold what lies between R and O without publishing: it was published before."""
+        """Fold what lies between R and O without publishing: it was published before.
+
+        Raises:
+            BusUnavailableError: retention took some of it since the log's start was asked for; what
+                the state lacks then is flagged by the next try. Retryable.
+        """
         if committed is None or committed <= owned.position:
             return
-        async for records in self._stage.source.read_range(
-            topic, partition, owned.position, committed
-        ):
-            await self._fold(owned, records)
+        source = self._stage.source
+        try:
+            async for records in source.read_range(topic, partition, owned.position, committed):
+                await self._fold(owned, records)
+        except StateError as error:
+            begin, _ = await source.log_range(topic, partition)
+            if begin <= owned.position:
+                raise
+            raise BusUnavailableError(
+                f"folding {topic}[{partition}] from {owned.position} met the log's start, which is "
+                f"{begin} by now; the partition is taken over again from there"
+            ) from error
         owned.position = committed
 
     async def _fold(self, owned: Owned, records: RecordBatch) -> None:

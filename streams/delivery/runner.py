@@ -34,11 +34,15 @@ class StageRunner:
         return self._assigned and all(lane.ready for lane in self._lanes.values())
 
     async def assigned(self, partitions: frozenset[tuple[str, int]]) -> None:
-        """Start a lane for each partition that has none; takeovers run side by side."""
+        """Start a lane for each partition that has none; takeovers run side by side.
+
+        What was kept of partitions that others have now is let go of: each of them claims his own.
+        """
         self._assigned = True
         for tp in partitions - self._lanes.keys():
             lane = self._lanes[tp] = self._new_lane(*tp)
             lane.start(self._parked.pop(tp, None))
+        self._parked.clear()
 
     async def revoked(self, partitions: frozenset[tuple[str, int]]) -> None:
         """Finish the batch in hand of each lane and end it.

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import Any
 
 from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    IllegalOperation,
+    KafkaConnectionError,
+    KafkaError,
+)
 from aiokafka.producer.message_accumulator import (  # type: ignore[import-untyped]
     BatchBuilder,
 )
 
-from headrace.schemas.errors import BusUnavailableError, HeadraceError
+from headrace.schemas.errors import HeadraceError
 from headrace.schemas.protocols import Output
 from headrace.streams.bus.connection import mapped_errors
 
@@ -30,6 +36,12 @@ SENDING: dict[str, Any] = {
     "max_request_size": 8 * MAX_BATCH_BYTES,
 }
 """How outputs are sent, in either delivery mode."""
+
+CLOSE_S = 1.0
+
+FAILED = (KafkaError, IllegalOperation, OSError, TimeoutError, AssertionError)
+"""What a producer raises. An assertion is how aiokafka tells that its transaction is in no state
+for what was asked."""
 
 
 class KafkaPublisher:
@@ -55,10 +67,10 @@ class KafkaPublisher:
         await self._started()
 
     async def stop(self) -> None:
-        """Send what is buffered and disconnect."""
+        """Send what is buffered, as far as a moment suffices for it, and disconnect."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await let_go(producer)
 
     async def publish(self, outputs: Sequence[Output]) -> None:
         """Return when every record is acknowledged by all in-sync replicas.
@@ -73,7 +85,11 @@ class KafkaPublisher:
         try:
             with mapped_errors("publishing"):
                 await asyncio.gather(
-                    *[await sent for output in outputs for sent in self._send(producer, output)]
+                    *[
+                        seen(await sent)
+                        for output in outputs
+                        for sent in self._send(producer, output)
+                    ]
                 )
         except HeadraceError:
             # A producer whose batch failed may be unusable (a lost sequence number): start anew.
@@ -104,11 +120,32 @@ class KafkaPublisher:
         async with self._starting:
             if self._producer is producer:
                 self._producer = None
-        try:
-            async with asyncio.timeout(1.0):
-                await producer.stop()
-        except (TimeoutError, BusUnavailableError, OSError):
-            return
+        await let_go(producer)
+
+
+async def let_go(producer: AIOKafkaProducer) -> None:
+    """Close a producer in whatever state; one that cannot send any more would wait for ever.
+
+    What was not acknowledged within `CLOSE_S` is given up: who waits for it gets an error that is
+    retried, and nothing of the producer goes on: neither its task nor its connections.
+    """
+    with suppress(*FAILED):
+        async with asyncio.timeout(CLOSE_S):
+            await producer.stop()
+        return
+    sender = producer._sender.sender_task
+    if sender is not None:
+        sender.cancel()
+    producer._message_accumulator.fail_all(KafkaConnectionError("the producer was given up"))
+    with suppress(*FAILED):
+        async with asyncio.timeout(CLOSE_S):
+            await producer.client.close()
+
+
+def seen(acknowledged: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    """Have its error looked at, or the event loop reports one that nobody waited for."""
+    acknowledged.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return acknowledged
 
 
 def record_batches(producer: AIOKafkaProducer, output: Output) -> Iterator[BatchBuilder]:

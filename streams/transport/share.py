@@ -66,8 +66,8 @@ class Share:
 
     async def _open(self, partitions: frozenset[Partition]) -> None:
         try:
+            await self._retried(lambda: self._handler.assigned(partitions))
             if partitions:
-                await self._retried(lambda: self._handler.assigned(partitions))
                 self._consumer.set_flows(await self._retried(lambda: self._locate(partitions)))
             self.settled = True
             log.info("%s reads %d partitions", self._options.group, len(partitions))
@@ -135,11 +135,7 @@ class Share:
         A position beyond the log's end is that of another log: the stage ends, and the takeover of
         its next start looks at log and state.
         """
-        try:
-            ranges = await self._consumer.log_ranges(lost)
-        except BusUnavailableError:
-            await asyncio.sleep(self._options.heartbeat_s)
-            return await self.relocate(lost)
+        ranges = await self._retried(lambda: self._consumer.log_ranges(lost))
         for partition in lost:
             flow = self._consumer.flows.get(partition)
             begin, end = ranges[partition]

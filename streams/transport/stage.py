@@ -25,7 +25,7 @@ class StageHandler(Protocol):
     """What a stage does with its partitions and batches. All calls come in one event loop."""
 
     async def assigned(self, partitions: frozenset[Partition]) -> None:
-        """Get ready for these partitions; called before their first batch.
+        """Get ready for these partitions, it may be none; called before their first batch.
 
         Cancelled when they are revoked before it returns; `revoked` follows. May use `commit`,
         `committed`, `log_range` and `start_at` of the transport. A RetryableError makes it run

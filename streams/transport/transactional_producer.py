@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 from aiokafka.errors import (  # type: ignore[import-untyped]
-    IllegalOperation,
     IncompatibleBrokerVersion,
-    KafkaError,
     UnknownError,
     UnsupportedVersionError,
 )
 
 from headrace.schemas.errors import HeadraceError
 from headrace.streams.bus.connection import mapped_errors
-from headrace.streams.transport.publish import SENDING
+from headrace.streams.transport.publish import FAILED, SENDING, let_go
 
 TRANSACTION_S = 10.0
 """After this the bus aborts a transaction that nobody ends: how long a dead worker can hold up
@@ -31,14 +28,9 @@ RETRY_MS = 5
 one before, and aiokafka's own 100 ms would be most of a batch's time."""
 
 OPEN_S = 10.0
-CLOSE_S = 1.0
 
 # How buses without transactions answer a request for a producer id.
 _NO_TRANSACTIONS = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
-
-FAILED = (KafkaError, IllegalOperation, OSError, TimeoutError, AssertionError)
-"""What a transactional producer raises. An assertion is how aiokafka tells that its transaction is
-in no state for what was asked."""
 
 
 async def open_producer(options: Mapping[str, Any], name: str) -> AIOKafkaProducer:
@@ -106,13 +98,4 @@ async def aborted(producer: AIOKafkaProducer) -> bool:
 async def discard(producer: AIOKafkaProducer) -> None:
     """Close a producer in whatever state; one that cannot send any more would wait for ever."""
     reason(producer)  # looked at, or the event loop reports it as never seen
-    with suppress(*FAILED):
-        async with asyncio.timeout(CLOSE_S):
-            await producer.stop()
-        return
-    sender = producer._sender.sender_task
-    if sender is not None:
-        sender.cancel()
-    with suppress(*FAILED):
-        async with asyncio.timeout(CLOSE_S):
-            await producer.client.close()
+    await let_go(producer)

@@ -25,10 +25,9 @@ from headrace.streams.bus.connection import mapped_errors
 from headrace.streams.bus.errors import explain
 from headrace.streams.transport.former_owner import FormerOwners
 from headrace.streams.transport.group_offsets import GroupOffsets, Member
-from headrace.streams.transport.publish import record_batches
+from headrace.streams.transport.publish import FAILED, record_batches, seen
 from headrace.streams.transport.transactional_producer import (
     ABORT_S,
-    FAILED,
     aborted,
     discard,
     is_open,
@@ -355,12 +354,5 @@ async def _sent(producer: AIOKafkaProducer, output: Output) -> None:
     sending = []
     for batch in record_batches(producer, output):
         acknowledged = await producer.send_batch(batch, output.topic, partition=output.partition)
-        acknowledged.add_done_callback(_seen)
-        sending.append(asyncio.shield(acknowledged))
+        sending.append(asyncio.shield(seen(acknowledged)))
     await asyncio.gather(*sending)
-
-
-def _seen(acknowledged: asyncio.Future[Any]) -> None:
-    """Take note of its error, or the event loop reports it as never seen."""
-    if not acknowledged.cancelled():
-        acknowledged.exception()

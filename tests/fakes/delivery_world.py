@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from headrace.schemas.batch import LastRecord, RecordBatch
-from headrace.schemas.errors import OwnershipLostError
+from headrace.schemas.errors import OwnershipLostError, StateError
 from headrace.schemas.protocols import Effects, Fields, OnlineRows, Output
 
 TOPIC = "source"
@@ -37,7 +37,9 @@ class MemoryLog:
     async def read_range(
         self, topic: str, partition: int, start: int, stop: int
     ) -> AsyncIterator[RecordBatch]:
-        for at in range(max(start, self.begin), min(stop, len(self.values)), 3):
+        for at in range(start, min(stop, len(self.values)), 3):
+            if at < self.begin:
+                raise StateError(f"the log begins at {self.begin}, {at} is expired")
             yield records_of(self.values[at : min(at + 3, stop)], at)
 
     async def last_record(self, topic: str, partition: int, offset: int) -> LastRecord | None:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import gc
 import logging
+import weakref
 
 import pytest
 from fakes import delivery_world as world
 
 import headrace.streams.delivery.lane
 from headrace.feature_store.memory import MemoryStore
-from headrace.schemas.errors import DeadLetterShareError, Source, StoreUnavailableError
+from headrace.schemas.errors import (
+    DeadLetterShareError,
+    OwnershipLostError,
+    Source,
+    StoreUnavailableError,
+)
 from headrace.schemas.timed import Timed
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.lane import Lane
+from headrace.streams.delivery.outlet import AcknowledgedOutlet
 from headrace.streams.delivery.ports import StagePorts
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
@@ -99,6 +107,51 @@ async def test_a_partition_that_another_worker_had_is_taken_over_anew() -> None:
     held = await scene.store.held(f"fold/{world.TOPIC}/0")
     assert held == (3, 3)
     assert scene.published == world.expected(scene.log.values)
+
+
+async def test_a_group_that_goes_on_while_a_partition_is_regained_ends_nobody() -> None:
+    """As in a takeover: what we owned is in doubt, and the partition is taken over anew."""
+    scene = Scene([b"a", b"b", b"c"])
+    refusals = [None, OwnershipLostError("the group goes on without us")]
+
+    class Shut(AcknowledgedOutlet):
+        async def fence(self) -> None:
+            if refusals and (refusal := refusals.pop(0)) is not None:
+                raise refusal
+
+    scene.stage = dataclasses.replace(
+        scene.stage, transactions=lambda topic, partition: Shut(scene.stage.publisher)
+    )
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 2)
+    await scene.runner.revoked(TP)
+    await scene.runner.assigned(TP)
+    await scene.feed(2, 3)
+    await scene.runner.revoked(TP)
+
+    assert scene.failures == []
+    assert refusals == []
+    assert (await scene.store.held(f"fold/{world.TOPIC}/0"))[0] == 2
+    assert scene.published == world.expected(scene.log.values)
+
+
+async def test_state_of_partitions_that_others_have_is_not_held() -> None:
+    """A worker holds what it works on, not everything it ever had; with none it is ready, too."""
+    scene = Scene([b"a", b"b"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 2)
+    [lane] = scene.runner.lanes
+    assert lane.owned is not None
+    state = weakref.ref(lane.owned.state)
+    del lane
+    await scene.runner.revoked(TP)
+    assert state() is not None
+    await scene.runner.assigned(frozenset())
+    await asyncio.sleep(0)  # the loop itself holds what woke us
+    gc.collect()
+
+    assert state() is None
+    assert scene.runner.ready
 
 
 async def test_a_checkpoint_that_was_rolled_back_is_written_again_on_leaving() -> None:
@@ -202,6 +255,33 @@ async def test_expired_events_are_counted_and_flagged_rebuilt() -> None:
     assert lane.owned.rebuilt
     assert lane.owned.position == 3
     await lane.stop()
+
+
+@pytest.mark.parametrize("folded", [0, 3])
+async def test_retention_in_the_midst_of_a_takeover_is_taken_over_again(folded: int) -> None:
+    """The log's start moves while the log is folded: retried and flagged, not fatal."""
+    scene = Scene([b"a", b"b", b"c", b"d", b"a", b"b", b"c", b"d"])
+    scene.group.offset = 8
+    read = scene.log.read_range
+
+    async def overtaken(topic: str, partition: int, start: int, stop: int):
+        scene.log.begin = max(scene.log.begin, 0 if folded else 5)
+        async for records in read(topic, partition, start, stop):
+            yield records
+            scene.log.begin = 5
+
+    scene.log.read_range = overtaken  # type: ignore[method-assign]
+    await scene.runner.assigned(TP)
+    [lane] = scene.runner.lanes
+    async with asyncio.timeout(5):
+        while not lane.ready and not scene.failures:
+            await asyncio.sleep(0.01)
+
+    assert scene.failures == []
+    assert scene.counters.retries == {"bus.unavailable": 1}
+    assert lane.owned is not None
+    assert (lane.owned.position, lane.owned.rebuilt) == (8, True)
+    await scene.runner.revoked(TP)
 
 
 @pytest.mark.parametrize("stray", [1, 5])
