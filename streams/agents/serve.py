@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -39,6 +40,9 @@ _FORMAT = 5
 
 _UNSERVED = Mark(-1, -1)
 _NONE = np.empty(0, np.float32)
+
+_NO_BLOCK = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What decoding anything else raises."""
 
 
 class ServeAgent:
@@ -95,7 +99,7 @@ class ServeAgent:
             RetryableError, FatalError: from the scorer.
         """
         ours = _ours(state)
-        blocks = [self._block(records, row) for row in range(len(records))]
+        blocks = [self._block(ours, records, row) for row in range(len(records))]
         fresh, ready, served, rests = _fresh(ours.served, blocks, records.log_times_ms)
         counts = {"in": sum(map(len, blocks)), "out": 0, "dead": 0, "late": 0}
         counts["repeated"] = counts["in"] - sum(map(len, fresh))
@@ -119,20 +123,25 @@ class ServeAgent:
         return Effects(outputs, [], delta, counts, timed if len(timed) else None)
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
-        """Effects that dead-letter one record under `code` and change nothing else."""
-        output = self._refusals.dead(records, {row: code})
-        counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
-        return Effects([output], [], ServeDelta(_ours(state), {}, None), counts)
+        """Effects that dead-letter one record under `code`, without rows that were served before.
 
-    def _block(self, records: RecordBatch, row: int) -> FeatureBlock:
+        Its own count as served: a block of an aborted transaction comes again, cut otherwise.
+        """
+        left, served = _unserved(_ours(state), records, row)
+        output = self._refusals.dead(left, {0: code})
+        counts = {"in": 1, "out": 0, "dead": 1, "late": 0, "repeated": 0}
+        return Effects([output], [], ServeDelta(_ours(state), served, None), counts)
+
+    def _block(self, ours: ServeState, records: RecordBatch, row: int) -> FeatureBlock:
+        """A block of rows that can be scored, or were all served before."""
         try:
             block = FeatureBlock.decode(records.values[row] or b"")
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except _NO_BLOCK as error:
             raise PoisonError(
                 "block.invalid", source=records.source(row), found="is no feature block"
             ) from error
         missing = set(self._inputs).difference(block.columns)
-        if missing:
+        if missing and _fresh(ours.served, [block], records.log_times_ms[row : row + 1])[0]:
             raise PoisonError(
                 "block.columns",
                 source=records.source(row),
@@ -288,6 +297,24 @@ def _fresh(
             marks[source] = Mark(int(block.offsets[-1]), latest)
             rows += len(block) - start
     return fresh, ready, marks, rests
+
+
+def _unserved(
+    ours: ServeState, records: RecordBatch, row: int
+) -> tuple[RecordBatch, dict[SourceKey, Mark]]:
+    """A block's record without the rows that were served before, and how far its source is then.
+
+    The record as it is where all of it is left; where it is no block, there is no mark.
+    """
+    one = records.slice(row, row + 1)
+    try:
+        block = FeatureBlock.decode(one.values[0] or b"")
+    except _NO_BLOCK:
+        return one, {}
+    fresh, _, marks, _ = _fresh(ours.served, [block], one.log_times_ms)
+    if fresh and len(fresh[0]) < len(block):
+        one = replace(one, values=[fresh[0].encode()])
+    return one, marks
 
 
 def _trace_headers(traces: dict[int, str], at: int, to: int) -> list[Headers] | None:

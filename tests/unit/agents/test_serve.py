@@ -149,6 +149,29 @@ async def test_dead_keeps_the_bytes_and_changes_nothing():
     assert not list(effects.delta.changed())
 
 
+@pytest.mark.parametrize(
+    "again", [[(0, 6)], [(0, 2), (2, 6)], [(0, 1), (1, 5), (5, 6)], [(0, 6), (6, 9)], [(0, 9)]]
+)
+async def test_a_block_that_comes_again_after_an_abort_is_dead_once(again):
+    """Cut anew, with rows behind it or without: each row is in one dead letter."""
+    columns = {"columns": ("load", "other")}
+    whole = block(9, **columns)
+    run, letters = Run(), []
+    for offset, (first, stop) in enumerate([(0, 6), *again]):
+        read = records(whole.slice(first, stop), offset=offset)
+        try:
+            effects = await run.agent.process(run.state, read, rebuilt=False)
+        except PoisonError as error:
+            effects = run.agent.dead(read, 0, error.code, run.state)
+            letters += effects.outputs[0].values
+        await run.take(effects)
+
+    dead = [FeatureBlock.decode(value) for value in letters]
+    rows = [row for letter in dead for row in letter.offsets.tolist()]
+    assert rows == list(range(again[-1][1]))
+    assert [i for b in dead for i in b.event_ids] == whole.event_ids[: len(rows)]
+
+
 @pytest.mark.parametrize("value", [RAISES, NO_SCORE])
 @pytest.mark.parametrize("bad", [{0}, {6}, {2, 3}, set(range(7))])
 async def test_rows_the_model_refuses_are_dead_and_their_neighbours_are_served(value, bad):
