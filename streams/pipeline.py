@@ -285,7 +285,13 @@ async def _say_rests(
     if plan.resting is None:
         return
     try:
-        await say_rests(Resting(plan.pipeline), running.partitions, plan.resting, publisher)
+        await say_rests(
+            Resting(plan.pipeline),
+            running.partitions,
+            plan.resting,
+            publisher,
+            lambda number: transport.at_end((plan.source.name, number)),
+        )
     except HeadraceError as error:
         transport.fail(error)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from headrace.schemas.errors import RetryableError
 from headrace.schemas.pipeline import Pipeline
@@ -87,6 +87,7 @@ async def say_rests(
     partitions: Callable[[], Iterable[PartitionStatus]],
     block: Callable[[int], Output],
     publisher: Publisher,
+    at_end: Callable[[int], Awaitable[bool]],
 ) -> None:
     """Look once a second and say what is due; returns never.
 
@@ -95,6 +96,9 @@ async def say_rests(
         partitions: Every partition of our share, now.
         block: What to publish of one of them.
         publisher: Where to.
+        at_end: Whether the log of a partition has nothing now that we have not finished. A worker
+            that was paused, or cut off from the bus, does not know by itself what came meanwhile:
+            to say that nothing did would close the windows that it belongs to.
 
     Raises:
         FatalError: from the publisher.
@@ -106,6 +110,9 @@ async def say_rests(
         due = resting.due(partitions(), time.monotonic())
         if due:
             try:
+                ends = await asyncio.gather(*map(at_end, due))
+                resting.unsaid(part for part, ended in zip(due, ends, strict=True) if not ended)
+                due = [part for part, ended in zip(due, ends, strict=True) if ended]
                 await publisher.publish([block(partition) for partition in due])
             except RetryableError as error:
                 log.warning("saying that %d partitions rest failed: %s", len(due), error)

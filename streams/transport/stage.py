@@ -220,6 +220,19 @@ class StageTransport:
         """
         return (await self._consumer().log_ranges([partition]))[partition]
 
+    async def at_end(self, partition: Partition) -> bool:
+        """Whether the log has nothing now that this stage has not finished.
+
+        `lag` is as of the last fetch: a worker that was paused, or cut off, learns only here what
+        has come meanwhile.
+
+        Raises:
+            BusUnavailableError: No answer in time.
+        """
+        _, end = await self.log_range(partition)
+        flow = self._flows().get(partition)
+        return flow is not None and end <= flow.end and not flow.lag
+
     def _consumer(self) -> StageConsumer:
         consumer = self._joined()
         if consumer is None:

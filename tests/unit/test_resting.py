@@ -84,13 +84,57 @@ async def test_a_bus_that_is_away_is_waited_out(monkeypatch: pytest.MonkeyPatch)
             return [1]
 
     task = asyncio.create_task(
-        say_rests(Always(PIPELINE), list, lambda p: Output("t", p, None, [b""]), Away())
+        say_rests(Always(PIPELINE), list, lambda p: Output("t", p, None, [b""]), Away(), ended)
     )
     while len(tries) < 3:
         await asyncio.sleep(0)
     task.cancel()
 
     assert [outputs[0].partition for outputs in tries[:3]] == [1, 1, 1]
+
+
+async def ended(partition: int) -> bool:
+    """The log has nothing more."""
+    return True
+
+
+async def test_who_was_paused_looks_before_he_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came meanwhile is not in his lag yet: nothing is said of that partition, and later is.
+
+    A worker that was stopped, or cut off from the bus, for longer than `idle_s` closed windows of
+    which the rows lay in the log already.
+    """
+    monkeypatch.setattr(resting, "LOOK_S", 0.0)
+    said: list[list[int]] = []
+    unread = {1}
+
+    class Topic:
+        async def publish(self, outputs: list[Output]) -> None:
+            said.append([output.partition for output in outputs])
+
+    class Late(Resting):
+        def due(self, partitions: object, now_s: float) -> list[int]:
+            return super().due(partitions, now_s + 1000.0 * len(said))
+
+    async def at_end(partition: int) -> bool:
+        return partition not in unread
+
+    parts = [PartitionStatus(partition=p, position=9) for p in (0, 1)]
+    watch = Late(PIPELINE)
+    watch.due(parts, 0.0)
+    monkeypatch.setattr(resting.time, "monotonic", lambda: 100.0)
+    task = asyncio.create_task(
+        say_rests(watch, lambda: parts, lambda p: Output("t", p, None, [b""]), Topic(), at_end)
+    )
+    while not said:
+        await asyncio.sleep(0)
+    first, said[:] = said[0], []
+    unread.clear()
+    while not any(1 in partitions for partitions in said):
+        await asyncio.sleep(0)
+    task.cancel()
+
+    assert first == [0]
 
 
 def test_what_enrich_says_is_a_block_of_no_rows() -> None:
