@@ -8,14 +8,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
@@ -168,9 +161,9 @@ class Lane:
 
     async def _regain(self, parked: Owned) -> None:
         """Go on with what we owned before, where it is certain that nothing has changed."""
-        ours = functools.partial(self._takeover.still_ours, self.topic, self.partition, parked)
+        ours, place = self._takeover.still_ours, (self.topic, self.partition)
         with suppress(OwnershipLostError):  # the group went on while we looked: take it over anew
-            if await self._retried("held", ours):
+            if await self._retried("held", lambda: ours(*place, parked)):
                 self.owned, self._position = parked, parked.position
 
     async def _next(self) -> Delivered | None:
