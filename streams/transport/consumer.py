@@ -23,19 +23,11 @@ from headrace.streams.transport.bus_client import BusClient
 from headrace.streams.transport.flow import Delivered, Flow, rounds
 from headrace.streams.transport.options import Partition, StageOptions, log
 from headrace.streams.transport.pump import Fetched
+from headrace.streams.transport.rounds import Rounds
 from headrace.streams.transport.share import Share
 
 if TYPE_CHECKING:
     from headrace.streams.transport.app import StageApp
-
-
-ROUND_S = 0.02
-"""Longest that small batches wait for those in hand. Begun together, the batches of a stage's
-partitions cost one request to the bus and one to the store; begun one by one, one each."""
-
-PACE_S = 0.005
-"""Least time between two rounds of small batches: at a low rate a round costs as much as at a high
-one, and without this a stage makes as many as the machine can bear."""
 
 
 class BatchMessage(ConsumerMessage):
@@ -79,8 +71,7 @@ class StageConsumer(driver.Consumer):
         self.flows: dict[Partition, Flow] = {}
         self._turns: deque[Flow] = deque()
         self._wake = asyncio.Event()
-        self._round_until = 0.0
-        self._next_round = 0.0
+        self._rounds = Rounds()
         self._committing = asyncio.Lock()
         self.committed_at: float | None = None
         self.halted = False
@@ -112,6 +103,8 @@ class StageConsumer(driver.Consumer):
         """Take in what the pump read. Runs in the event loop."""
         for flow, piece in fetched:
             flow.offer(piece)
+        # Before the client asks for more, which it does in the next turn of the loop.
+        self._hold(time.monotonic())
         self._wake.set()
 
     @Service.task
@@ -121,30 +114,28 @@ class StageConsumer(driver.Consumer):
             self._wake.clear()
             now = time.monotonic()
             generation = self.app.consumer_generation_id
-            small = self._may_begin(now)
-            for delivered in rounds(self._turns, now, small=small):
+            again = self._rounds.begin(self._turns, now)
+            for delivered in rounds(self._turns, now, small=again <= now):
                 await self.callback(BatchMessage(delivered, generation))
-            self._after_round(now)
+            self._after_round(now, again)
 
-    def _may_begin(self, now: float) -> bool:
-        """Whether small batches may begin: together, when none is in hand or those take long."""
-        if now < self._round_until and any(flow.in_flight for flow in self._turns):
-            self.loop.call_later(self._round_until - now, self._wake.set)
-            return False
-        if now < self._next_round:
-            self.loop.call_later(self._next_round - now, self._wake.set)
-            return False
-        if any(flow.ready(now) for flow in self._turns):
-            self._next_round, self._round_until = now + PACE_S, now + ROUND_S
-        return True
-
-    def _after_round(self, now: float) -> None:
-        later = [flow.not_before for flow in self._turns if flow.not_before > now]
+    def _after_round(self, now: float, again: float) -> None:
+        later = [at for at in (again, *(flow.not_before for flow in self._turns)) if at > now]
         if later:
             self.loop.call_later(min(later) - now, self._wake.set)
-        for flow in self._turns:
-            if flow.bus_paused and not flow.full and not flow.paused:
-                self._thread.pump.resume(flow)
+        if not self._hold(now):
+            for flow in self._turns:
+                if flow.bus_paused and not flow.full and not flow.paused:
+                    self._thread.pump.resume(flow)
+
+    def _hold(self, now: float) -> bool:
+        """Ask the bus for nothing more while little is in hand; whether that is so."""
+        holds = self._rounds.holds(self._turns, now)
+        if holds:
+            for flow in self._turns:
+                if not flow.bus_paused:
+                    self._thread.pump.pause(flow)
+        return holds
 
     def pause(self, partition: Partition) -> None:
         """Hand out and fetch nothing of a partition; others go on."""
