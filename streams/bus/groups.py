@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import TopicPartition  # type: ignore[import-untyped]
@@ -48,8 +49,9 @@ async def first_positions(
         consumer.assign(parts)
         # Nothing is read here, and a fetch that waits for records holds up what is asked.
         consumer.pause(*parts)
-        committed = [await consumer.committed(part) for part in parts]
-        ends = await log_ends(consumer, parts)
+        committed, ends = await asyncio.gather(
+            asyncio.gather(*map(consumer.committed, parts)), log_ends(consumer, parts)
+        )
         new = [
             part
             for part, offset in zip(parts, committed, strict=True)

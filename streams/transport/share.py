@@ -84,8 +84,10 @@ class Share:
 
     async def _locate(self, partitions: frozenset[Partition]) -> list[Flow]:
         order = sorted(partitions)
-        ranges = await self._consumer.log_ranges(order)
-        offsets = await asyncio.gather(*map(self._consumer.committed, order))
+        ranges, offsets = await asyncio.gather(
+            self._consumer.log_ranges(order),
+            asyncio.gather(*map(self._consumer.committed, order)),
+        )
         return [
             self._new_flow(partition, committed, ranges[partition])
             for partition, committed in zip(order, offsets, strict=True)
