@@ -202,12 +202,24 @@ class Supervisor:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _keep(self, worker: Worker) -> None:
+        """A task boundary: a worker that nobody looks after any more ends everything."""
+        try:
+            await self._kept(worker)
+        except Exception as error:
+            log.exception("%s is not looked after any more", worker.name)
+            why = f"{type(error).__name__} while looking after it; please report the lines above"
+            self.give_up(FatalError(f"worker {worker.name}: {why}"))
+
+    async def _kept(self, worker: Worker) -> None:
         """Run one worker, again after each crash."""
         pause_s = FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             began = loop.time()
-            code, why = await self._run(worker)
+            try:
+                code, why = await self._run(worker)
+            except OSError as error:  # no memory or no file descriptor for it now
+                code, why = 1, f"it could not be started ({error.strerror or error})"
             asked, worker.ending = worker.ending, None
             if self._stopping.is_set():
                 return

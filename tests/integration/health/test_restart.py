@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.schemas.errors import FatalError
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.streams import nursery, spawning
 from headrace.streams import supervisor as supervisor_module
@@ -147,3 +149,34 @@ async def test_a_status_line_of_thousands_of_partitions_is_read(scene: Scene) ->
 
     assert worker.status is not None
     assert len(worker.status.topic) == 2_000_000
+
+
+async def test_a_machine_without_room_for_a_worker_is_asked_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No memory, no file descriptor: it starts once there is."""
+    honest, asked = supervisor_module.spawned, list[int]()
+
+    async def crowded(*args, **more):
+        asked.append(1)
+        if len(asked) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await honest(*args, **more)
+
+    monkeypatch.setattr(supervisor_module, "spawned", crowded)
+    with caplog.at_level(logging.ERROR, "headrace.supervisor"):
+        worker = await scene.run(OBEDIENT)
+    assert worker.restarts == 2
+    assert "it could not be started (Too many open files)" in caplog.text
+
+
+async def test_a_worker_that_nobody_looks_after_ends_everything(scene: Scene) -> None:
+    """Whoever is told of status lines raises: said, and not a worker that is never restarted."""
+
+    def wrong(*_: object) -> None:
+        raise KeyError("stage")
+
+    scene.supervisor.told.append(wrong)
+    await scene.run(OBEDIENT)
+    with pytest.raises(FatalError, match="worker enrich: KeyError while looking after it"):
+        await scene.supervisor.failed()
