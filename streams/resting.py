@@ -22,8 +22,8 @@ log = logging.getLogger("headrace.resting")
 
 LOOK_S = 1.0
 UNUSED_S = 5.0
-"""A partition that never had an event is said to rest after this long: nothing of it is open, and
-what comes first into it is awaited no longer. An event that comes later amends."""
+"""A partition that never had an event is said to rest this long after another one began: nothing of
+it is open, and what comes first into it is awaited no longer. An event that comes later amends."""
 
 
 class Resting:
@@ -32,7 +32,8 @@ class Resting:
     It rests while it gives no rows: what comes may all be dead letters, and every summary waits.
 
     First when the windows of all devices whose clocks are right can close; then, later by what a
-    clock may be ahead, when those of the others can. Of one that was never used, once.
+    clock may be ahead, when those of the others can. Of one that was never used, once, soon after
+    another is; where none is in use yet, all may begin at once, and nobody waits for a summary.
 
     Args:
         pipeline: Its windows, lateness and limits.
@@ -43,6 +44,7 @@ class Resting:
         first_s = max(summary.idle_s, summary.window_s + spec.allowed_lateness_s) + LOOK_S
         self._moments_s = (first_s, first_s + spec.max_skew_s)
         self._since: dict[int, tuple[int, float, int]] = {}
+        self._in_use = False
 
     def due(self, partitions: Iterable[PartitionStatus], now_s: float) -> list[int]:
         """Partitions of which to say so now.
@@ -54,14 +56,20 @@ class Resting:
         Delivery: pure.
         """
         since, self._since = self._since, {}
-        found = []
-        for part in partitions:
+        found, ours = [], list(partitions)
+        in_use = any(part.position for part in ours)
+        if in_use and not self._in_use:
+            # The others may be just about to begin, too: what was said of none begins anew.
+            since = {p: (given, now_s, said) for p, (given, _, said) in since.items()}
+        self._in_use = in_use
+        for part in ours:
             if not part.taken_over:
                 continue
             given, began_s, said = since.get(part.partition, (part.given, now_s, 0))
             if given != part.given:
                 given, began_s, said = part.given, now_s, 0
-            moments_s = self._moments_s if part.position else (UNUSED_S,)
+            unused_s = UNUSED_S if in_use else self._moments_s[0]
+            moments_s = self._moments_s if part.position else (unused_s,)
             late = said < len(moments_s) and now_s - began_s >= moments_s[said]
             if late and _done(part):
                 said += 1

@@ -170,6 +170,7 @@ class Supervisor:
                 await process.wait()
         except TimeoutError:
             process.kill()
+            await process.wait()
 
     async def stop(self) -> None:
         """End every worker in order: input closed, batches in hand finished, then killed."""
@@ -209,6 +210,7 @@ class Supervisor:
             log.exception("%s is not looked after any more", worker.name)
             why = f"{type(error).__name__} while looking after it; please report the lines above"
             self.give_up(FatalError(f"worker {worker.name}: {why}"))
+            await self._end(worker)
 
     async def _kept(self, worker: Worker) -> None:
         """Run one worker, again after each crash."""

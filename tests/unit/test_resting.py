@@ -53,10 +53,14 @@ def test_what_gives_no_rows_rests() -> None:
 
 
 def test_of_a_partition_that_was_never_used_it_is_said_once() -> None:
-    """After seconds, whatever `idle_s` says: no device of it is known that could be silent."""
-    unused = PartitionStatus(partition=0)
+    """Seconds after another one began, whatever `idle_s` says: before, all may begin at once."""
+    watch, unused = Resting(PIPELINE), PartitionStatus(partition=0)
+    other = PartitionStatus(partition=1)
+    begun = msgspec.structs.replace(other, position=1, given=1)
+    looks = [(float(n), [unused, other if n < 20 else begun]) for n in range(50)]
 
-    assert said(*((float(second), unused) for second in range(99))) == [5.0]
+    assert [now_s for now_s, parts in looks if 0 in watch.due(parts, now_s)] == [25.0]
+    assert said(*((float(second), unused) for second in range(99))) == [31.0]
 
 
 def test_what_the_bus_did_not_take_is_due_again() -> None:

@@ -87,7 +87,8 @@ class Running:
         finally:
             self.process.kill()
             self.process.wait()
-        assert (self.process.returncode, errors) == (0, b"")
+        ended = (self.process.returncode, errors.decode(errors="replace"))
+        assert ended == (0, ""), ended
 
     def line(self, begin: str) -> str:
         """The first line of standard output that begins so; it is waited for."""
