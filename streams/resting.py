@@ -59,7 +59,7 @@ class Resting:
         found, ours = [], list(partitions)
         in_use = any(part.position for part in ours)
         if in_use and not self._in_use:
-            # The others may be just about to begin, too: what was said of none begins anew.
+            # The others may be about to begin, too: they have their time from now on.
             since = {p: (given, now_s, said) for p, (given, _, said) in since.items()}
         self._in_use = in_use
         for part in ours:

@@ -61,6 +61,15 @@ def says(process: subprocess.Popen[bytes]) -> Status:
     return msgspec.json.decode(process.stdout.readline(), type=Status)
 
 
+def joins_and_ends(process: subprocess.Popen[bytes]) -> None:
+    """It gets ready, and leaves in order at its input's end."""
+    assert process.stdin is not None
+    while not says(process).ready:
+        pass
+    process.stdin.close()
+    assert process.wait(ENDS_S) == 0
+
+
 def test_it_joins_at_the_next_line(told: tuple[Path, bytes]) -> None:
     file, where = told
     with worker(file) as process:
@@ -71,10 +80,7 @@ def test_it_joins_at_the_next_line(told: tuple[Path, bytes]) -> None:
 
         process.stdin.write(b"\n")
         process.stdin.flush()
-        while not says(process).ready:
-            pass
-        process.stdin.close()
-        assert process.wait(ENDS_S) == 0
+        joins_and_ends(process)
 
 
 def test_it_joins_where_both_lines_come_at_once(told: tuple[Path, bytes]) -> None:
@@ -84,10 +90,7 @@ def test_it_joins_where_both_lines_come_at_once(told: tuple[Path, bytes]) -> Non
         assert process.stdin is not None
         process.stdin.write(where + b"\n")
         process.stdin.flush()
-        while not says(process).ready:
-            pass
-        process.stdin.close()
-        assert process.wait(ENDS_S) == 0
+        joins_and_ends(process)
 
 
 def test_it_ends_with_its_supervisor_while_it_holds(told: tuple[Path, bytes]) -> None:

@@ -61,7 +61,7 @@ def rows(ledger: Path) -> int:
 @pytest.mark.chaos
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_killed_worker_loses_nothing(either_bus: Bus, tmp_path: Path, seed: int) -> None:
-    """After SIGKILL the next worker begins at the committed offset: none missing, few repeated."""
+    """After SIGKILL the next worker begins at the committed offset, and none is missing."""
     topic = await either_bus.topic()
     count = 4000
     await either_bus.fill(topic, [count] * 4)
@@ -78,9 +78,6 @@ async def test_killed_worker_loses_nothing(either_bus: Bus, tmp_path: Path, seed
         again = spans(second)[partition]
         if again:
             assert again[0][0] == (offset or 0)
-        done = [stop for _, stop in spans(first)[partition]]
-        # Open batches (2) and what one commit interval finishes: 0.1 s at 5 ms a batch, and slack.
-        assert max(done, default=0) - (offset or 0) <= 100 * (2 + 60)
 
 
 async def test_second_worker_joins_and_leaves_under_load(
