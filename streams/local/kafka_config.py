@@ -39,6 +39,10 @@ PROPERTIES: Mapping[str, str] = {
     # after a crash a broker is taken back only when its old session has ended (9 s by default)
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
+    # start: nobody reads its metrics as Java beans, and a lone controller waits for no second entry
+    "metric.reporters": "",
+    "metrics.jmx.exclude": ".*",
+    "controller.quorum.append.linger.ms": "0",
     # a laptop's groups settle at once
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
@@ -138,6 +142,7 @@ def java_command(java: Java, *, heap_mb: int, archive: bool = True) -> list[str]
         f"-Xmx{heap_mb}m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
+        "-XX:CICompilerCount=1",
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
