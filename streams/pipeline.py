@@ -37,16 +37,16 @@ from headrace.streams.delivery.ports import StagePorts
 from headrace.streams.delivery.retry import retried
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
-from headrace.streams.jobs import BESIDE, Endpoints
-from headrace.streams.modes import check_mode
 from headrace.streams.remembering import remember_served
 from headrace.streams.resting import Resting, say_rests
-from headrace.streams.running_stage import RunningStage, StagePlan
+from headrace.streams.site.modes import check_mode
 from headrace.streams.source import StageSource
 from headrace.streams.transport.publish import KafkaPublisher
 from headrace.streams.transport.stage import StageTransport
 from headrace.streams.transport.transactional_outlet import TransactionalOutlet
 from headrace.streams.transport.transactions import Transactions, transactional_id
+from headrace.streams.workers.jobs import BESIDE, Endpoints
+from headrace.streams.workers.running_stage import RunningStage, StagePlan
 
 T = TypeVar("T")
 

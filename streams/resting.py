@@ -16,7 +16,7 @@ from headrace.schemas.errors import RetryableError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Output
 from headrace.streams.delivery.ports import Publisher
-from headrace.streams.jobs import PartitionStatus
+from headrace.streams.workers.jobs import PartitionStatus
 
 log = logging.getLogger("headrace.resting")
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from headrace.streams.jobs import STAGES
+from headrace.streams.workers.jobs import STAGES
 
 PRESS = Path(__file__).parents[2] / "examples" / "press"
 HEADRACE = [sys.executable, "-c", "from headrace.streams.cli.main import main; main()"]

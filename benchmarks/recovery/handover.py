@@ -23,9 +23,9 @@ from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.kafka_bus import KafkaBus
 from headrace.streams.drill.target import Target
 from headrace.streams.drill.workers import Workers
-from headrace.streams.jobs import Endpoints
 from headrace.streams.local.embedded_store import EmbeddedStore
 from headrace.streams.local.local_kafka import LocalKafka
+from headrace.streams.workers.jobs import Endpoints
 
 PARTITIONS = 4
 EVERY_S = 0.02

@@ -13,7 +13,7 @@ from sides import Where
 from telemetry_log import delete, fill
 
 from headrace.schemas.topics import topics_of
-from headrace.streams.jobs import STAGES
+from headrace.streams.workers.jobs import STAGES
 
 Runs = dict[str, list[StageRun]]
 

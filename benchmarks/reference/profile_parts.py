@@ -66,7 +66,7 @@ BEHIND: tuple[tuple[str, str, str], ...] = (
     ("aiokafka/", "", "bus client"),
     ("asyncio/", "", "event loop"),
     ("selectors.py", "", "event loop"),
-    ("streams/worker.py", "_collect", "garbage collector"),
+    ("streams/workers/worker.py", "_collect", "garbage collector"),
 )
 
 ORDER = {

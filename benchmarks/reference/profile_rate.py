@@ -26,7 +26,7 @@ from sides import Where
 from telemetry_log import create, delete, send
 
 from headrace.schemas.topics import topics_of
-from headrace.streams.jobs import STAGES
+from headrace.streams.workers.jobs import STAGES
 
 SENDER = Path(__file__).parent / "sender.py"
 BEGIN_S = 0.5

@@ -23,7 +23,7 @@ from profile_report import Figures, figures, text
 from services import kafka, store
 from telemetry_log import delete, fill
 
-from headrace.streams.jobs import STAGES
+from headrace.streams.workers.jobs import STAGES
 
 
 async def main() -> None:

@@ -1,7 +1,7 @@
 """A worker that can be measured by thread: ``python profile_worker.py STAGE PIPELINE.toml``.
 
-It is `headrace.streams.worker`, started so that the kernel knows its threads by name, as Python
-3.14 arranges by itself, and so that a profiler of the same user may look into it.
+It is `headrace.streams.workers.worker`, started so that the kernel knows its threads by name, as
+Python 3.14 arranges by itself, and so that a profiler of the same user may look into it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any
 
-WORKER = "headrace.streams.worker"
+WORKER = "headrace.streams.workers.worker"
 PR_SET_NAME = 15
 PR_SET_PTRACER = 0x59616D61
 ANYBODY = ctypes.c_ulong(-1)
@@ -45,8 +45,8 @@ def tell_kernel(*_: Any) -> None:
 
 def look_away() -> None:
     """Let nobody watch the stage's batches: what watching costs is the difference."""
-    from headrace.streams.jobs import Seen
     from headrace.streams.observe.stage_observer import StageObserver
+    from headrace.streams.workers.jobs import Seen
 
     StageObserver.observe = lambda *_, **__: None
     StageObserver.seen = lambda _: Seen()

@@ -32,11 +32,11 @@ from telemetry_log import delete, fill
 
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.topics import topics_of
-from headrace.streams.jobs import STAGES, Status
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
-from headrace.streams.supervisor import Supervisor
+from headrace.streams.workers.jobs import STAGES, Status
+from headrace.streams.workers.supervisor import Supervisor
 
 TRACED_EVERY = 100
 LOOK_LINES, SCRAPE_LINES = 4, 10

@@ -260,8 +260,8 @@ def rate(since: Moment, until: Moment) -> int:
 def stage_of(pid: int) -> str:
     """Which of Headrace's processes it is; empty for another side's."""
     words = command_line(pid).split()
-    if "headrace.streams.worker" in words:
-        return words[words.index("headrace.streams.worker") + 1]
-    if "headrace.streams.nursery" in words:
+    if "headrace.streams.workers.worker" in words:
+        return words[words.index("headrace.streams.workers.worker") + 1]
+    if "headrace.streams.workers.nursery" in words:
         return "nursery"
     return "supervisor" if "up" in words else ""

@@ -18,8 +18,8 @@ from headrace.schemas.timed import Timed
 from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
 from headrace.streams.agents.refusals import Refusals
 from headrace.streams.agents.registry_file import registry_text
-from headrace.streams.jobs import StateFacts
 from headrace.streams.observe.traces import going_on, traced_rows
+from headrace.streams.workers.jobs import StateFacts
 
 
 class EnrichAgent:

@@ -26,9 +26,9 @@ from headrace.streams.agents.final_state import (
 from headrace.streams.agents.moments import Running
 from headrace.streams.agents.refusals import Refusals
 from headrace.streams.agents.summarize import layout_of
-from headrace.streams.jobs import FINALISER, StateFacts
 from headrace.streams.upstream.quantiles import Bins
 from headrace.streams.upstream.release import Release, devices_of, encode_summary
+from headrace.streams.workers.jobs import FINALISER, StateFacts
 
 log = logging.getLogger("headrace.summarize")
 

@@ -14,18 +14,18 @@ import click
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
-from headrace.streams.assembly import Site, shown_of
-from headrace.streams.backing import Backing
 from headrace.streams.bus.reads import log_ranges
 from headrace.streams.cli.context import until_signal
 from headrace.streams.cli.ledger import Ledger
 from headrace.streams.client import Consumer, Producer
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.console.door import Console
-from headrace.streams.jobs import STAGES, Endpoints
 from headrace.streams.producers.host import HostSource
 from headrace.streams.producers.produce import Record, produce
-from headrace.streams.spawning import Spawner
+from headrace.streams.site.assembly import Site, shown_of
+from headrace.streams.site.backing import Backing
+from headrace.streams.workers.jobs import STAGES, Endpoints
+from headrace.streams.workers.spawning import Spawner
 
 DRAIN_S = 15.0
 """Longest wait at the end for events that are still on their way."""

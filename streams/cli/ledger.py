@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headrace.streams.client import Received
-from headrace.streams.jobs import Status
+from headrace.streams.workers.jobs import Status
 
 KEPT_LATENCIES = 100_000
 """Latencies kept for percentiles; older ones are forgotten, so memory stays bounded."""

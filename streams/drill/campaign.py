@@ -22,8 +22,8 @@ from headrace.streams.drill.strikes import ORDERS, Scene, Struck, strike, unless
 from headrace.streams.drill.target import Target
 from headrace.streams.drill.verdict import Tally, breaches, repeated, tally
 from headrace.streams.drill.workers import ORDERED_WORKER, Workers
-from headrace.streams.jobs import STAGES
-from headrace.streams.spawning import WORKER
+from headrace.streams.workers.jobs import STAGES
+from headrace.streams.workers.spawning import WORKER
 
 RATE_PER_S = 1000.0
 DRAIN_S = 120.0

@@ -90,6 +90,6 @@ def _put(module: object, name: str, value: Callable[..., object]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         obey(orders_of(os.environ))
-    from headrace.streams.worker import main
+    from headrace.streams.workers.worker import main
 
     main()

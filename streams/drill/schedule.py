@@ -11,7 +11,7 @@ from typing import Literal
 
 from headrace.streams.drill.crash_points import STEPS, CrashPoint
 from headrace.streams.drill.kinds import KINDS, SESSION_S, TRAITS, Kind
-from headrace.streams.jobs import STAGES, worker_of
+from headrace.streams.workers.jobs import STAGES, worker_of
 
 When = Literal["surge", "back", "any"]
 TOGETHER = 0.75

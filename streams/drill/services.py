@@ -14,9 +14,9 @@ from headrace.streams.drill.own_bus import OwnBus
 from headrace.streams.drill.own_store import OwnStore
 from headrace.streams.drill.proxy import Proxy
 from headrace.streams.drill.small_disk import SmallDisk, own_mounts
-from headrace.streams.jobs import Endpoints
 from headrace.streams.local.folders import temporary_folder
 from headrace.streams.local.services import base_folder
+from headrace.streams.workers.jobs import Endpoints
 
 SLOW_S = 0.1
 """How long a slow network holds each piece, either way."""

@@ -19,9 +19,9 @@ from headrace.streams.drill.crash_points import VARIABLE
 from headrace.streams.drill.memory import EVERY_S, Memory
 from headrace.streams.drill.orders import VARIABLE as ORDERS
 from headrace.streams.drill.target import Target
-from headrace.streams.jobs import Status
-from headrace.streams.spawning import WORKER, Child, Spawner
-from headrace.streams.supervisor import EXIT_FATAL, KILL_AFTER_S
+from headrace.streams.workers.jobs import Status
+from headrace.streams.workers.spawning import WORKER, Child, Spawner
+from headrace.streams.workers.supervisor import EXIT_FATAL, KILL_AFTER_S
 
 READY_S = 90.0
 LOOK_S = 0.05

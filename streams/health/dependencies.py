@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from headrace.feature_store.store import Store
 from headrace.schemas.errors import BusUnavailableError, HeadraceError
 from headrace.streams.bus.options import client_options
-from headrace.streams.jobs import Endpoints
+from headrace.streams.workers.jobs import Endpoints
 
 log = logging.getLogger("headrace.health")
 

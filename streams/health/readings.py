@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from headrace.streams.jobs import PartitionStatus
+from headrace.streams.workers.jobs import PartitionStatus
 
 TAKEOVER = "takeover"
 

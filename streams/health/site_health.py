@@ -16,8 +16,8 @@ from headrace.streams.health.budget import MOST, WITHIN_S, RestartBudget
 from headrace.streams.health.dependencies import Dependencies
 from headrace.streams.health.verdict import TROUBLE, Kind, Limits, Verdict
 from headrace.streams.health.watchdog import Watchdog
-from headrace.streams.jobs import BESIDE, Endpoints, Status
-from headrace.streams.supervisor import Supervisor, Worker
+from headrace.streams.workers.jobs import BESIDE, Endpoints, Status
+from headrace.streams.workers.supervisor import Supervisor, Worker
 
 log = logging.getLogger("headrace.health")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace.streams.health.backlog import Backlog
 from headrace.streams.health.verdict import Kind, Limits, Verdict
-from headrace.streams.jobs import FINALISER, PartitionStatus, StateFacts, Status
+from headrace.streams.workers.jobs import FINALISER, PartitionStatus, StateFacts, Status
 
 LONGEST_LOOK_S = 2.0
 """Time between two looks counts up to this much: who did not look cannot say that nothing moved.

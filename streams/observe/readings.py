@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 
 from headrace.schemas.observed import Percentiles
-from headrace.streams.jobs import Status
 from headrace.streams.observe.attributes import Told
 from headrace.streams.observe.drift_book import DriftBook, drift_samples, line_of
 from headrace.streams.observe.hops import Hop
@@ -22,7 +21,8 @@ from headrace.streams.observe.latencies import (
 )
 from headrace.streams.observe.outgoing import Outgoing
 from headrace.streams.observe.samples import Histograms, Lives, Samples, Tallies, added
-from headrace.streams.supervisor import Supervisor, Worker
+from headrace.streams.workers.jobs import Status
+from headrace.streams.workers.supervisor import Supervisor, Worker
 
 log = logging.getLogger("headrace.drift")
 

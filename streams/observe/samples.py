@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from headrace.schemas.batch import I64
 from headrace.schemas.metrics import CATALOGUE, MetricName
-from headrace.streams.jobs import FINALISER, PartitionStatus, Status
+from headrace.streams.workers.jobs import FINALISER, PartitionStatus, Status
 
 Sample = tuple[MetricName, tuple[str, ...]]
 """A metric and its label values, in the order of the catalogue's label names."""

@@ -10,11 +10,11 @@ from headrace.schemas.batch import RecordBatch
 from headrace.schemas.observe import Observe
 from headrace.schemas.protocols import Effects
 from headrace.streams.client.clock import wall_clock
-from headrace.streams.jobs import Seen
 from headrace.streams.observe.drift_sketch import DriftSketch
 from headrace.streams.observe.hops import HopRecorder
 from headrace.streams.observe.log_lines import LogKeeper
 from headrace.streams.observe.spans import SpanRecorder
+from headrace.streams.workers.jobs import Seen
 
 
 class StageObserver:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headrace.schemas.observed import Finding, Incident, Percentiles
-from headrace.streams.jobs import groups_of, worker_of
 from headrace.streams.observe.error_budget import BudgetState
 from headrace.streams.observe.samples import Sample, Samples
+from headrace.streams.workers.jobs import groups_of, worker_of
 
 RATE_S = 10.0
 """Rates are of about the last ten seconds."""

@@ -16,7 +16,7 @@ from headrace.schemas.protocols import Effects, Output
 from headrace.streams import pipeline
 from headrace.streams.delivery.lane import Lane
 from headrace.streams.delivery.ownership import Owned
-from headrace.streams.worker import main
+from headrace.streams.workers.worker import main
 
 _checkpoints = itertools.count(1)
 _batches = itertools.count(1)

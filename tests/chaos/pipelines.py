@@ -12,7 +12,7 @@ from fakes.onnx_models import mlp
 
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.streams.drill.target import Target
-from headrace.streams.jobs import Endpoints
+from headrace.streams.workers.jobs import Endpoints
 
 DRAIN_S = 90.0
 

@@ -19,7 +19,7 @@ from headrace.streams.drill.load import Fleet
 from headrace.streams.drill.schedule import Fault, Plan
 from headrace.streams.drill.services import Services
 from headrace.streams.drill.workers import Workers
-from headrace.streams.jobs import STAGES
+from headrace.streams.workers.jobs import STAGES
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(180)]
 

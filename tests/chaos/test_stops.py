@@ -110,7 +110,7 @@ def children(process: psutil.Process) -> list[psutil.Process]:
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
     """Its workers."""
-    return [c for c in children(process) if "headrace.streams.worker" in c.cmdline()]
+    return [c for c in children(process) if "headrace.streams.workers.worker" in c.cmdline()]
 
 
 def until(look: Callable[[], list[psutil.Process]], count: int, log: Path) -> list[psutil.Process]:

@@ -11,8 +11,8 @@ from headrace.schemas.errors import FatalError
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
-from headrace.streams.jobs import STAGES, Endpoints
-from headrace.streams.supervisor import Supervisor
+from headrace.streams.workers.jobs import STAGES, Endpoints
+from headrace.streams.workers.supervisor import Supervisor
 
 NOWHERE = Endpoints(
     bus=BusSettings(url="kafka://127.0.0.1:9"),

@@ -80,7 +80,7 @@ def test_workers_are_asked_where_they_answer(name):
 
 def test_each_stage_has_a_worker():
     """The services are the stages of the path, each on a pipeline file that the image holds."""
-    from headrace.streams.jobs import STAGES
+    from headrace.streams.workers.jobs import STAGES
 
     commands = [SERVICES[name]["command"] for name in WORKERS]
 

@@ -15,8 +15,8 @@ from headrace.schemas.protocols import Output
 from headrace.schemas.topics import topics_of
 from headrace.streams import resting
 from headrace.streams.agents.enrich import EnrichAgent
-from headrace.streams.jobs import PartitionStatus
 from headrace.streams.resting import Resting, say_rests
+from headrace.streams.workers.jobs import PartitionStatus
 
 PIPELINE = serve_world.pipeline(summary={"idle_s": 30.0}, input={"max_skew_s": 20.0})
 AT = PartitionStatus(partition=2, position=9)

@@ -9,7 +9,7 @@ import pytest
 from fakes.lane_readings import RECORDS, STEPS, FakeDriver, FakeLane, LaneDriver
 
 from headrace.streams.health.readings import partition_statuses
-from headrace.streams.jobs import PartitionStatus
+from headrace.streams.workers.jobs import PartitionStatus
 
 Driver = FakeDriver | LaneDriver
 

@@ -29,10 +29,10 @@ from headrace.streams.bus.options import client_options
 from headrace.streams.bus.reads import log_ranges, read_range
 from headrace.streams.bus.removal import remove_group, remove_topics
 from headrace.streams.client.kafka_bus import KafkaBus
-from headrace.streams.jobs import Endpoints
 from headrace.streams.pipeline import plan_stage, run_stage
-from headrace.streams.positions import settle_positions
-from headrace.streams.running_stage import RunningStage
+from headrace.streams.site.positions import settle_positions
+from headrace.streams.workers.jobs import Endpoints
+from headrace.streams.workers.running_stage import RunningStage
 
 DEADLINE_S = 60.0
 START_MS = 1_795_255_200_000

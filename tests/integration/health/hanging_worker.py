@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headrace.schemas.protocols import Output
 from headrace.streams.transport.publish import KafkaPublisher
-from headrace.streams.worker import main
+from headrace.streams.workers.worker import main
 
 publish = KafkaPublisher.publish
 

@@ -43,4 +43,4 @@ class Site:
 
     def worker(self, stage: str, file: str = "") -> int:
         """Process of a stage's worker, of the only pipeline or that of a file."""
-        return self.setup.child(f"headrace.streams.worker {stage} {file}".rstrip())
+        return self.setup.child(f"headrace.streams.workers.worker {stage} {file}".rstrip())

@@ -14,10 +14,10 @@ import pytest
 
 from headrace.schemas.errors import FatalError
 from headrace.schemas.settings import BusSettings, StoreSettings
-from headrace.streams import nursery, spawning
-from headrace.streams import supervisor as supervisor_module
-from headrace.streams.jobs import Endpoints
-from headrace.streams.supervisor import Supervisor, Worker
+from headrace.streams.workers import nursery, spawning
+from headrace.streams.workers import supervisor as supervisor_module
+from headrace.streams.workers.jobs import Endpoints
+from headrace.streams.workers.supervisor import Supervisor, Worker
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -13,9 +13,9 @@ import pytest
 
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import BusSettings, Settings, WorkerSettings
-from headrace.streams.assembly import Site
 from headrace.streams.cli.context import pipeline_file
 from headrace.streams.client import Producer
+from headrace.streams.site.assembly import Site
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

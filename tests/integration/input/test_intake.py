@@ -32,7 +32,7 @@ async def die(*args, **named):
     os.kill(os.getpid(), signal.SIGKILL)
 
 RedisCheckpointStore.write = die
-from headrace.streams.worker import main
+from headrace.streams.workers.worker import main
 main()
 """
 """A worker that is killed when its first batch is published and not yet checkpointed."""

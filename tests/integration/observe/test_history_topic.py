@@ -24,7 +24,7 @@ from headrace.streams.observe.history import History
 from headrace.streams.observe.history_topic import HistoryTopic, newest_records
 from headrace.streams.observe.objectives import ObjectiveBook
 from headrace.streams.observe.readings import Readings
-from headrace.streams.supervisor import Supervisor
+from headrace.streams.workers.supervisor import Supervisor
 
 FILE = Path(__file__).parents[3] / "examples" / "press" / "pipeline.toml"
 SAMPLE = ("headrace_stream_events_total", ("press", "serve", "out"))

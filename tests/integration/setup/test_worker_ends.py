@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.streams.cli.context import pipeline_file
-from headrace.streams.jobs import Endpoints
+from headrace.streams.workers.jobs import Endpoints
 
 ENDS_S = 20.0
 
@@ -21,7 +21,13 @@ def test_a_worker_that_waits_for_its_services_ends_with_its_supervisor() -> None
         embedded=False,
     )
     worker = subprocess.Popen(
-        [sys.executable, "-m", "headrace.streams.worker", "serve", str(pipeline_file("hosts"))],
+        [
+            sys.executable,
+            "-m",
+            "headrace.streams.workers.worker",
+            "serve",
+            str(pipeline_file("hosts")),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -18,8 +18,8 @@ from headrace.schemas.topics import topics_of
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.bus.options import client_options
 from headrace.streams.cli.context import pipeline_file
-from headrace.streams.jobs import Endpoints, Status
-from headrace.streams.positions import settle_positions
+from headrace.streams.site.positions import settle_positions
+from headrace.streams.workers.jobs import Endpoints, Status
 
 ENDS_S = 20.0
 LOOKS = 8
@@ -48,7 +48,7 @@ async def told(
 @contextmanager
 def worker(file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """ENRICH of a pipeline; killed at the end."""
-    command = [sys.executable, "-m", "headrace.streams.worker", "enrich", str(file)]
+    command = [sys.executable, "-m", "headrace.streams.workers.worker", "enrich", str(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield process

@@ -12,6 +12,8 @@ import pytest
 from integration.health.probing import Site
 from integration.several.conftest import Pair
 
+from headrace.streams.workers import nursery
+
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.slow,
@@ -75,8 +77,8 @@ def test_a_poison_deploy_ends_its_own_pipeline_only(pair: Pair) -> None:
     assert site.get(f"/readyz/{press}") == (200, "ok\n")
     assert site.get("/livez") == (200, "ok\n")
     assert site.get("/readyz") == (503, f"{line}\n")
-    workers = [words for words in pair.setup.running().values() if "streams.worker" in words]
-    assert not [words for words in workers if file in words]
+    running = pair.setup.running().values()
+    assert not [words for words in running if nursery.WORKER in words and file in words]
     said = pair.end()
     assert said.code == 2
     assert said.err.splitlines()[-1] == f"headrace: {line.split('ended: ', 1)[1]}"

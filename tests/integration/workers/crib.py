@@ -8,7 +8,7 @@ import sys
 
 from facts import say
 
-from headrace.streams.nursery import Nursery
+from headrace.streams.workers.nursery import Nursery
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):

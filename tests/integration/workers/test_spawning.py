@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.streams import nursery, spawning
 from headrace.streams.cli.context import pipeline_file
-from headrace.streams.spawning import WORKER, Child, Forked, Spawner
+from headrace.streams.workers import nursery, spawning
+from headrace.streams.workers.spawning import WORKER, Child, Forked, Spawner
 
 pytestmark = pytest.mark.skipif(not spawning.FORKS, reason="workers are forked on Linux only")
 
@@ -227,7 +227,7 @@ def test_a_nursery_that_is_killed_takes_its_workers_along_and_another_is_started
 
 STARTER = """
 import sys, time
-from headrace.streams.spawning import WORKER, Spawner
+from headrace.streams.workers.spawning import WORKER, Spawner
 spawner = Spawner()
 workers = [
     spawner.spawn([*WORKER, stage, sys.argv[1]], stdout=1, stderr=2, environ={}, new_session=True)

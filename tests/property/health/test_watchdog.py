@@ -13,7 +13,7 @@ from headrace.streams.health.backlog import SLOT_S, Backlog
 from headrace.streams.health.budget import MOST, WITHIN_S, RestartBudget
 from headrace.streams.health.verdict import TROUBLE, Kind, Limits, Verdict
 from headrace.streams.health.watchdog import LONGEST_LOOK_S, Watchdog
-from headrace.streams.jobs import PartitionStatus, Status
+from headrace.streams.workers.jobs import PartitionStatus, Status
 
 LIMITS = Limits(stuck_after_s=6.0, stuck_restart_s=15.0, silent_after_s=3.0, waiting_after_s=2.0)
 

@@ -21,8 +21,8 @@ from headrace.streams.observe.history_topic import TAILS, read
 from headrace.streams.observe.objectives import ObjectiveBook
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
-from headrace.streams.supervisor import Supervisor
 from headrace.streams.upstream.quantiles import Bins
+from headrace.streams.workers.supervisor import Supervisor
 
 FILE = Path(__file__).parents[3] / "examples" / "press" / "pipeline.toml"
 RULES = Drift(least_rows=20, reference_windows=4)

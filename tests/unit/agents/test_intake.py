@@ -19,9 +19,9 @@ from headrace.schemas.settings import load_settings
 from headrace.schemas.topics import topics_of
 from headrace.streams.agents.enrich import EnrichAgent
 from headrace.streams.agents.intake import IntakeAgent
-from headrace.streams.assembly import Site
 from headrace.streams.client.partition import Partitioner
-from headrace.streams.jobs import ALL_STAGES, STAGES
+from headrace.streams.site.assembly import Site
+from headrace.streams.workers.jobs import ALL_STAGES, STAGES
 
 PIPELINE: Pipeline = world.pipeline(rekey=True, id=None)
 TOPICS = topics_of(PIPELINE)

@@ -7,7 +7,7 @@ import msgspec
 from headrace.schemas.prediction import PredictionModel, PredictionTimes
 from headrace.streams.cli.ledger import Ledger
 from headrace.streams.client import Received
-from headrace.streams.jobs import Status
+from headrace.streams.workers.jobs import Status
 
 
 def prediction(offset: int, *, score: float = 0.1, device: str = "core-0") -> Received:

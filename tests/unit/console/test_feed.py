@@ -20,10 +20,10 @@ from headrace.streams.console.feed import Feed
 from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
-from headrace.streams.jobs import STAGES, Status, groups_of
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
-from headrace.streams.supervisor import Supervisor
+from headrace.streams.workers.jobs import STAGES, Status, groups_of
+from headrace.streams.workers.supervisor import Supervisor
 
 FILE = Path(__file__).parents[3] / "examples" / "press" / "pipeline.toml"
 

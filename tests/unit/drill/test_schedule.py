@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headrace.streams.drill.crash_points import STEPS
 from headrace.streams.drill.kinds import KINDS, TRAITS
 from headrace.streams.drill.schedule import make_plan
-from headrace.streams.jobs import worker_of
+from headrace.streams.workers.jobs import worker_of
 
 kinds = st.lists(st.sampled_from(KINDS), min_size=1, unique=True)
 seeds = st.integers(0, 2**32)

@@ -11,8 +11,8 @@ import pytest
 from headrace.schemas.errors import FatalError
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
-from headrace.streams.jobs import STAGES, PartitionStatus, StateFacts, Status
-from headrace.streams.supervisor import Supervisor, Worker
+from headrace.streams.workers.jobs import STAGES, PartitionStatus, StateFacts, Status
+from headrace.streams.workers.supervisor import Supervisor, Worker
 
 TOPIC = "headrace.press.telemetry.v1"
 

@@ -6,7 +6,7 @@ import pytest
 
 from headrace.streams.health.verdict import Kind, Limits, Verdict
 from headrace.streams.health.watchdog import LONGEST_LOOK_S, Watchdog
-from headrace.streams.jobs import PartitionStatus, Status
+from headrace.streams.workers.jobs import PartitionStatus, Status
 
 LIMITS = Limits()
 TOPIC = "headrace.press.telemetry.v1"

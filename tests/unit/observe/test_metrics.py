@@ -24,7 +24,6 @@ from headrace.schemas.timed import Timed
 from headrace.streams.cli.top import top
 from headrace.streams.cli.top_view import draw
 from headrace.streams.client.latency import BINS
-from headrace.streams.jobs import PartitionStatus, Seen, StateFacts, Status
 from headrace.streams.observe.drift_sketch import WindowCounts
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.hops import HopRecorder, encode_bins
@@ -32,8 +31,9 @@ from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.view import Rates
-from headrace.streams.supervisor import Supervisor
 from headrace.streams.upstream.quantiles import Bins
+from headrace.streams.workers.jobs import PartitionStatus, Seen, StateFacts, Status
+from headrace.streams.workers.supervisor import Supervisor
 
 PRESS = load_pipeline(Path(__file__).parents[3] / "examples" / "press" / "pipeline.toml")
 LINE = re.compile(r'(\w+)\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\} (\S+)')

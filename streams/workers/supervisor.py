@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from headrace.schemas.errors import FatalError
-from headrace.streams.jobs import Endpoints, Status
-from headrace.streams.spawned import Spawned, spawned
-from headrace.streams.spawning import WORKER, Spawner
+from headrace.streams.workers.jobs import Endpoints, Status
+from headrace.streams.workers.spawned import Spawned, spawned
+from headrace.streams.workers.spawning import WORKER, Spawner
 
 log = logging.getLogger("headrace.supervisor")
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 
-from headrace.streams.spawning import Child, Spawner
+from headrace.streams.workers.spawning import Child, Spawner
 
 LOOK_S = 0.02
 

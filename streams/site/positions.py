@@ -15,7 +15,7 @@ from headrace.schemas.settings import StoreSettings
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.bus.groups import first_positions
 from headrace.streams.bus.reads import Start, last_record, log_range, log_ranges
-from headrace.streams.jobs import groups_of
+from headrace.streams.workers.jobs import groups_of
 
 log = logging.getLogger("headrace.delivery")
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Protocol
 
-from headrace.streams import nursery
+from headrace.streams.workers import nursery
 
 WORKER = (sys.executable, "-m", nursery.WORKER)
 """What runs a worker, before its stage and pipeline file. Other commands are never forked."""

@@ -1,4 +1,4 @@
-"""One stage in one process: ``python -m headrace.streams.worker STAGE PIPELINE.toml``.
+"""One stage in one process: ``python -m headrace.streams.workers.worker STAGE PIPELINE.toml``.
 
 Reads where the services are from standard input, writes its status to standard output, and ends
 when standard input is closed, so it outlives no supervisor.
@@ -21,12 +21,12 @@ import msgspec
 from headrace.schemas.errors import FatalError, HeadraceError
 from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.freed_memory import give_back
-from headrace.streams.jobs import ALL_STAGES, Endpoints, Status
 from headrace.streams.logs import log_to_stderr
 from headrace.streams.pipeline import plan_stage, run_stage
-from headrace.streams.running_stage import RunningStage, StagePlan
-from headrace.streams.supervisor import EXIT_FATAL
 from headrace.streams.transport.stage import load_faust
+from headrace.streams.workers.jobs import ALL_STAGES, Endpoints, Status
+from headrace.streams.workers.running_stage import RunningStage, StagePlan
+from headrace.streams.workers.supervisor import EXIT_FATAL
 
 STATUS_EVERY_S = 0.5
 SEEN_EVERY = 4

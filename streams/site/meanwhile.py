@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from headrace.schemas.settings import Settings
-from headrace.streams.backing import Backing
-from headrace.streams.spawning import Spawner
+from headrace.streams.site.backing import Backing
+from headrace.streams.workers.spawning import Spawner
 
 HEAD_START_TURNS = 20
 """Turns of the loop for the tasks there are: to start bus and store takes them five."""

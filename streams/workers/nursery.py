@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 from headrace.streams.local.launch import die_with_parent
 
-MODULE = "headrace.streams.nursery"
-WORKER = "headrace.streams.worker"
+MODULE = "headrace.streams.workers.nursery"
+WORKER = "headrace.streams.workers.worker"
 
 NUMBER = struct.Struct("=i")
 """What is told over a worker's pipe: by itself its process id, once it is what was asked for; at
@@ -194,8 +194,8 @@ def preload() -> None:
     """Import what every stage needs; what fails here fails in the worker, which tells why."""
     # The boundary of the process, which has nobody to tell: its workers have a supervisor.
     with contextlib.suppress(Exception):
-        from headrace.streams import worker  # noqa: F401 - for its workers
         from headrace.streams.transport.stage import load_faust
+        from headrace.streams.workers import worker  # noqa: F401 - for its workers
 
         load_faust()
     gc.collect()
@@ -212,7 +212,7 @@ def main() -> None:
     preload()
     if Nursery(channel).serve() is None:
         return
-    from headrace.streams import worker
+    from headrace.streams.workers import worker
 
     sys.argv[0] = worker.__file__
     worker.main()

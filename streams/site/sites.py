@@ -12,15 +12,15 @@ from headrace.schemas.errors import HeadraceError, PipelineFileError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
-from headrace.streams.assembly import Site, shown_of
-from headrace.streams.backing import Backing
 from headrace.streams.console.shown import Shown
 from headrace.streams.health.several import SeveralHealth
-from headrace.streams.jobs import Endpoints
 from headrace.streams.observe.export import OtlpExport, check_otlp
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.samples import Histograms, added
-from headrace.streams.spawning import Spawner
+from headrace.streams.site.assembly import Site, shown_of
+from headrace.streams.site.backing import Backing
+from headrace.streams.workers.jobs import Endpoints
+from headrace.streams.workers.spawning import Spawner
 
 log = logging.getLogger("headrace.sites")
 

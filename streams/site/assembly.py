@@ -11,24 +11,24 @@ from headrace.schemas.errors import FatalError, SettingsError
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
-from headrace.streams.backing import Backing
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SETTLE_S, SiteHealth
 from headrace.streams.health.verdict import Limits
-from headrace.streams.jobs import Endpoints, Status, stages_of
 from headrace.streams.local.services import bus_kind
-from headrace.streams.modes import check_mode, check_transactions
 from headrace.streams.observe.history import History, teller_of
 from headrace.streams.observe.history_topic import HistoryTopic
 from headrace.streams.observe.perceived import Perceived
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.webhook import Webhook
-from headrace.streams.positions import check_store, settle_positions
-from headrace.streams.spawning import Spawner
-from headrace.streams.supervisor import Supervisor
+from headrace.streams.site.backing import Backing
+from headrace.streams.site.modes import check_mode, check_transactions
+from headrace.streams.site.positions import check_store, settle_positions
+from headrace.streams.workers.jobs import Endpoints, Status, stages_of
+from headrace.streams.workers.spawning import Spawner
+from headrace.streams.workers.supervisor import Supervisor
 
 
 class Site:

@@ -16,9 +16,9 @@ from headrace.schemas.topics import PipelineTopics, TopicSpec
 from headrace.streams.delivery.counters import Counters
 from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.health.readings import partition_statuses
-from headrace.streams.jobs import PartitionStatus, Seen, StateFacts
 from headrace.streams.observe.stage_observer import StageObserver
 from headrace.streams.transport.stage import StageTransport
+from headrace.streams.workers.jobs import PartitionStatus, Seen, StateFacts
 
 if TYPE_CHECKING:
     from headrace.serving.scorer import OnnxScorer
