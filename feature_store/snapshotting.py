@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 MOST_PENDING_BYTES = 64 << 20
 """Changes of one partition that are remembered: with more, a snapshot is due at once."""
 
+HOLD_S = 10.0
+"""How long the state of a takeover is held for the first snapshot: the store has it, too, and is
+asked again where a partition that rested goes on."""
+
 _CLOSE_S = 5.0
 """Longest wait for a snapshot that is being written when the worker ends."""
 
@@ -72,7 +76,7 @@ class _Followed:
     Attributes:
         meta: Of the last write.
         due_s: When the next snapshot is due, monotonic seconds.
-        whole: The state at the takeover, until a snapshot holds it.
+        whole: The state at the takeover, until a snapshot holds it or `HOLD_S` have passed.
         base: The last snapshot, on which `changes` build; None before the first.
         changes: Since `whole` or `base`.
         job: The snapshot that is being written.
@@ -84,6 +88,11 @@ class _Followed:
     base: StoredSnapshot | None = None
     changes: _Changes = field(default_factory=_Changes)
     job: asyncio.Task[None] | None = None
+
+    def rest(self) -> None:
+        """Hold no second copy of a state that nothing is written to; a snapshot asks the store."""
+        if self.job is None:
+            self.whole = None
 
 
 class SnapshottingStore:
@@ -159,8 +168,9 @@ class SnapshottingStore:
         return outcome
 
     def _follow(self, key: str, meta: CheckpointMeta, whole: list[tuple[bytes, bytes]]) -> None:
-        """From a takeover on: its state is in a snapshot soon, so that it is not held for long."""
-        self._followed[key] = _Followed(meta, self._monotonic(), whole)
+        """From a takeover on: the first write makes a snapshot of what the takeover had in hand."""
+        followed = self._followed[key] = _Followed(meta, self._monotonic(), whole)
+        asyncio.get_running_loop().call_later(HOLD_S, followed.rest)
 
     def _forget(self, key: str) -> None:
         """What is being written of it is still a snapshot of that moment."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -148,16 +147,20 @@ async def run_stage(
     options = client_options(endpoints.bus)
     publisher = KafkaPublisher(options, idempotent=not endpoints.embedded)
     snapshots = open_snapshots(endpoints.snapshots, name, wall_clock)
-    store: Store
-    connecting = asyncio.gather(
-        _patiently("store", lambda: open_store(endpoints.store, name)),
-        _patiently("bus", publisher.start),
-        begin.wait() if begin is not None else asyncio.sleep(0),
-    )
-    if not await _before(stop, connecting):
-        await publisher.stop()
+    opened: Store | None = None
+    try:
+        opened = await _connected(
+            stop,
+            _patiently("store", lambda: open_store(endpoints.store, name)),
+            _patiently("bus", publisher.start),
+            begin.wait() if begin is not None else asyncio.sleep(0),
+        )
+    finally:
+        if opened is None:
+            await publisher.stop()
+    if opened is None:
         return
-    store, *_ = connecting.result()
+    store = opened
     if snapshots is not None:
         store = SnapshottingStore(store, snapshots, every_s=endpoints.snapshots.every_s)
     wired: list[tuple[StageTransport, Transactions | None]] = []
@@ -302,19 +305,29 @@ async def _remember_served(plan: StagePlan, endpoints: Endpoints) -> None:
         await remember_served(endpoints.snapshots, plan.pipeline, plan.folder, digest)
 
 
-async def _before(stop: asyncio.Event, connecting: asyncio.Future[Any]) -> bool:
-    """Wait for both services, or to be stopped: one that is gone may never come back."""
-    stopped = asyncio.ensure_future(stop.wait())
+async def _connected(
+    stop: asyncio.Event, store: Awaitable[Store], *others: Awaitable[Any]
+) -> Store | None:
+    """The store, once it and all others are there; None where `stop` is set first.
+
+    One that is gone may never come back. Where not all come, a store that is there is closed.
+    """
+    opening = asyncio.ensure_future(store)
+    tasks = [opening, *map(asyncio.ensure_future, others)]
+    connecting, stopped = asyncio.gather(*tasks), asyncio.ensure_future(stop.wait())
+    complete = False
     try:
         await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done():
+            connecting.result()
+            complete = True
     finally:
-        stopped.cancel()
-    if connecting.done():
-        return True
-    connecting.cancel()
-    with suppress(asyncio.CancelledError):
-        await connecting
-    return False
+        for task in [stopped, *tasks]:
+            task.cancel()
+        await asyncio.gather(connecting, *tasks, return_exceptions=True)
+        if not complete and not opening.cancelled() and opening.exception() is None:
+            await opening.result().close()
+    return opening.result() if complete else None
 
 
 async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:

@@ -39,6 +39,9 @@ def crash_point() -> CrashPoint | None:
 LEAVE_S = 2.0
 """How long a lane that ends looks after its checkpoint; the worker's own deadline is longer."""
 
+CUT_OFF_S = 0.8
+"""How long a lane that is cut off gets to let go; below the transport's own wait for it."""
+
 OWNERSHIP_PAUSE_S = 0.2
 """Pause before a takeover that the group refused is tried again: a rebalance takes about this."""
 
@@ -125,7 +128,8 @@ class Lane:
     async def stop(self) -> Owned | None:
         """Finish the batch in hand, drop those that wait; what we own then, if that is certain.
 
-        Cancelling this call cancels the batch in hand; it is then not acknowledged.
+        Cancelling this call cancels the batch in hand, which is then not acknowledged, and
+        returns once nothing of it goes on.
         """
         self._stopping = True
         self._wake.set()
@@ -134,6 +138,7 @@ class Lane:
                 await asyncio.shield(self._task)
             except asyncio.CancelledError:
                 self._task.cancel()
+                await asyncio.wait({self._task}, timeout=CUT_OFF_S)
                 raise
         return self.owned
 

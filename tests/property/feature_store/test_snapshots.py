@@ -25,7 +25,9 @@ writes = st.lists(
     st.tuples(
         st.dictionaries(names, st.binary(max_size=4), max_size=4),
         st.lists(names, max_size=3),
-        st.sampled_from(["", "begin", "snapshot", "snapshot", "damage", "remove", "rewrite"]),
+        st.sampled_from(
+            ["", "begin", "snapshot", "snapshot", "damage", "remove", "rewrite", "rest"]
+        ),
     ),
     max_size=15,
 )
@@ -120,6 +122,8 @@ class Worker:
             self.place.kept = {name: content[:-1] for name, content in self.place.kept.items()}
         elif what == "remove":
             self.place.kept.clear()
+        elif what == "rest":
+            self.store._followed[KEY].rest()
 
     def check(self, *, damaged: bool) -> None:
         """Everything that can be read is what it says."""

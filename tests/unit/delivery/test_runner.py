@@ -11,6 +11,7 @@ import weakref
 
 import pytest
 from fakes import delivery_world as world
+from fakes.lane_life import until
 
 import headrace.streams.delivery.lane
 from headrace.feature_store.memory import MemoryStore
@@ -152,6 +153,35 @@ async def test_state_of_partitions_that_others_have_is_not_held() -> None:
 
     assert state() is None
     assert scene.runner.ready
+
+
+async def test_a_revocation_at_its_deadline_leaves_nothing_going_on(monkeypatch) -> None:
+    """A batch that hangs is cut off, and whoever cut it off returns when it is."""
+    scene = Scene([b"a"])
+    hangs, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        hangs.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)  # as a connection that is closed
+            over.set()
+
+    await scene.runner.assigned(TP)
+    monkeypatch.setattr(scene.store, "write", hang)
+    handed = Handed(scene.log.values, 0)
+    await scene.runner.batch(handed)
+    await hangs.wait()
+    [lane] = scene.runner.lanes
+    revoking = asyncio.create_task(scene.runner.revoked(TP))
+    await until(lambda: lane._stopping)
+    revoking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await revoking
+
+    assert over.is_set()
+    assert not handed.finished.is_set()
 
 
 async def test_a_checkpoint_that_was_rolled_back_is_written_again_on_leaving() -> None:
