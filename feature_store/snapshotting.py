@@ -34,7 +34,7 @@ HOLD_S = 10.0
 """How long the state of a takeover is held for the first snapshot: the store has it, too, and is
 asked again where a partition that rested goes on."""
 
-_CLOSE_S = 5.0
+_CLOSE_S = 2.0
 """Longest wait for a snapshot that is being written when the worker ends."""
 
 

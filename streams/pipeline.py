@@ -14,7 +14,7 @@ batches to the runner's lanes, a lane asks the agent for the batch's effects and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,6 +54,9 @@ SERVE_BLOCKS = 16
 (a full block of the reference job holds about 3,000)."""
 
 READY_LOOK_S = 0.05
+
+CLOSE_S = 3.0
+"""Longest wait for the connections to close once the stages have ended."""
 
 FINAL_RECORDS = 512
 """Most partials in one batch of SUMMARIZE: between two batches SERVE has its turn."""
@@ -174,13 +177,10 @@ async def run_stage(
         finally:
             remembering.cancel()
     finally:
-        for _, transactions in wired:
-            if transactions is not None:
-                await transactions.close()
-        await publisher.stop()
-        await store.close()
+        closing = [transactions.close() for _, transactions in wired if transactions is not None]
         if running.plan.scorer is not None:
-            await running.plan.scorer.close()
+            closing.append(running.plan.scorer.close())
+        await _closed(publisher.stop(), store.close(), *closing)
 
 
 def _wire(
@@ -207,6 +207,7 @@ def _wire(
         client_options=options,
         embedded=endpoints.embedded,
         batch_rows=plan.batch_rows,
+        shutdown_s=endpoints.shutdown_s,
         fetch_bytes=max(FETCH_BYTES // plan.topics.telemetry.partitions, LEAST_FETCH_BYTES),
         handler=runner,
         read_committed=committed,
@@ -313,8 +314,9 @@ async def _connected(
     One that is gone may never come back. Where not all come, a store that is there is closed.
     """
     opening = asyncio.ensure_future(store)
-    tasks = [opening, *map(asyncio.ensure_future, others)]
-    connecting, stopped = asyncio.gather(*tasks), asyncio.ensure_future(stop.wait())
+    tasks: list[asyncio.Future[Any]] = [opening, *map(asyncio.ensure_future, others)]
+    connecting: asyncio.Future[Any] = asyncio.gather(*tasks)
+    stopped = asyncio.ensure_future(stop.wait())
     complete = False
     try:
         await asyncio.wait({connecting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -328,6 +330,21 @@ async def _connected(
         if not complete and not opening.cancelled() and opening.exception() is None:
             await opening.result().close()
     return opening.result() if complete else None
+
+
+async def _closed(*closing: Coroutine[Any, Any, None]) -> None:
+    """Close all side by side, as any of them may be away; what takes longer than `CLOSE_S` is left.
+
+    Raises:
+        Exception: what closing one of them raised.
+    """
+    tasks = [asyncio.create_task(one) for one in closing]
+    done, late = await asyncio.wait(tasks, timeout=CLOSE_S)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 async def _patiently(what: str, step: Callable[[], Awaitable[T]]) -> T:

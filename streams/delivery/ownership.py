@@ -72,9 +72,13 @@ class Takeover:
         """Whether nobody claimed or wrote the partition since we let go of it, nor made it anew.
 
         The outlet is fenced first: who claims the partition after our look shuts us out in turn,
-        and who claimed it before is seen.
+        and who claimed it before is seen, by the store or, where that was rolled back meanwhile, by
+        the group's offset, which is beyond ours then. Committed anew, it names us as the owner.
         """
         await self._outlet.fence()
+        committed = await self._fenced_offset(topic, partition)
+        if committed is not None and committed > parked.position:
+            return False
         held = await self._stage.store.held(self._stage.key(topic, partition))
         if held != (parked.claim, parked.stored):
             return False

@@ -203,6 +203,7 @@ class Site:
             snapshots=self._settings.snapshots,
             tracing=self._settings.otlp.url is not None,
             hold=True,
+            shutdown_s=self._settings.worker.shutdown_s,
         )
         self.supervisor.connect(endpoints)
         await settle_positions(

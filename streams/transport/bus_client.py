@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LEAVE_S = 3.0
+_LEAVE_S = 2.0
 
 
 class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped base

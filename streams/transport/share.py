@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 # What cut-off bodies get to end, and what the commit of a revocation may take.
 _CUT_OFF_S = 1.0
-_LAST_COMMIT_S = 3.0
+_LAST_COMMIT_S = 2.0
 
 
 class Share:
@@ -161,7 +161,7 @@ class Share:
     async def give_up(self) -> None:
         """Finish or drop open work, commit what is finished, give the partitions up.
 
-        Bounded: `shutdown_s` for the work, then 3 s for the commit.
+        Bounded: `shutdown_s` for the work, 2 s to let go of it, 2 s for the commit.
         """
         async with self._giving_up:  # a stop may come while a revocation is under way
             partitions, self.owned, self.settled = self.owned, frozenset(), False

@@ -17,8 +17,8 @@ from headrace.streams.transport.options import Partition, StageOptions, log
 
 __all__ = ["Delivered", "Partition", "StageHandler", "StageTransport"]
 
-# What leaving the group and closing the connections may take beyond `shutdown_s`.
-_LEAVE_S = 8.0
+# What cutting off, the last commit, leaving the group and closing may take beyond `shutdown_s`.
+_LEAVE_S = 6.0
 
 
 class StageHandler(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from headrace.schemas.pipeline import Pipeline
-from headrace.schemas.settings import BusSettings, SnapshotSettings, StoreSettings
+from headrace.schemas.settings import BusSettings, SnapshotSettings, StoreSettings, WorkerSettings
 from headrace.streams.observe.drift_sketch import WindowCounts
 from headrace.streams.observe.log_lines import LogLine
 from headrace.streams.observe.traces import SpanRecord
@@ -51,6 +51,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
         snapshots: Where copies of checkpoints are kept.
         tracing: Somebody exports traces and log lines.
         hold: Where the stages' groups begin is being settled: connect now, join at the next line.
+        shutdown_s: Longest time for open batches at a stop, seconds.
     """
 
     bus: BusSettings
@@ -59,6 +60,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: SnapshotSettings = SnapshotSettings()
     tracing: bool = False
     hold: bool = False
+    shutdown_s: float = WorkerSettings().shutdown_s
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

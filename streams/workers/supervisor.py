@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.schemas.errors import FatalError
+from headrace.schemas.settings import WorkerSettings
 from headrace.streams.workers.jobs import Endpoints, Status
 from headrace.streams.workers.spawned import Spawned, spawned
 from headrace.streams.workers.spawning import WORKER, Spawner
@@ -28,8 +29,10 @@ LONGEST_PAUSE_S = 30.0
 HEALTHY_S = 60.0
 # A status line tells of every partition, in about 130 bytes each.
 LONGEST_LINE_BYTES = 4 << 20
-# Above the worker's own deadline for open batches, below the 30 s a platform commonly grants.
 KILL_AFTER_S = 20.0
+"""Above what a worker takes at most to end, with the usual `worker.shutdown_s` for its open
+batches; below the 30 s a platform commonly grants."""
+
 KILLED_S = 2.0
 
 
@@ -96,6 +99,7 @@ class Supervisor:
         self._owns_spawner = spawner is None
         self._endpoints: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._begun: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._more_s = 0.0
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.told: list[Callable[[Worker, Status], None]] = []
         """Called with every status line, and of which worker."""
@@ -119,7 +123,13 @@ class Supervisor:
 
     def connect(self, endpoints: Endpoints) -> None:
         """Tell the workers where bus and store are; they begin at once unless told to hold."""
+        self._more_s = max(0.0, endpoints.shutdown_s - WorkerSettings().shutdown_s)
         self._endpoints.set_result(msgspec.json.encode(endpoints) + b"\n")
+
+    @property
+    def _kill_after_s(self) -> float:
+        """How long a worker gets to end, seconds: more where its open batches get more."""
+        return KILL_AFTER_S + self._more_s
 
     def begin(self) -> None:
         """Have workers that hold join their groups."""
@@ -166,7 +176,7 @@ class Supervisor:
             return
         process.close()
         try:
-            async with asyncio.timeout(KILL_AFTER_S):
+            async with asyncio.timeout(self._kill_after_s):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -181,12 +191,11 @@ class Supervisor:
             if worker.process is not None:
                 worker.process.close()
         tasks = [task for worker in self.workers for task in worker.tasks]
-        _, late = await asyncio.wait(tasks, timeout=KILL_AFTER_S) if tasks else (None, set())
+        limit_s = self._kill_after_s
+        _, late = await asyncio.wait(tasks, timeout=limit_s) if tasks else (None, set())
         for worker in self.workers:
             if worker.process is not None and worker.process.returncode is None:
-                log.warning(
-                    "worker %s did not stop in %.0f s and is killed", worker.name, KILL_AFTER_S
-                )
+                log.warning("worker %s did not stop in %.0f s and is killed", worker.name, limit_s)
                 worker.process.kill()
         await self._gone(late)
         if self._owns_spawner:

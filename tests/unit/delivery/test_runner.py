@@ -110,6 +110,22 @@ async def test_a_partition_that_another_worker_had_is_taken_over_anew() -> None:
     assert scene.published == world.expected(scene.log.values)
 
 
+async def test_a_partition_that_another_had_is_not_regained_though_the_store_forgot_it() -> None:
+    """The other's claim and writes are rolled back; the group's offset tells of them."""
+    scene = Scene([b"a", b"b", b"c", b"d"])
+    await scene.runner.assigned(TP)
+    await scene.feed(0, 2)
+    await scene.runner.revoked(TP)
+    scene.group.offset = 3  # the other published the third
+    await scene.runner.assigned(TP)
+    await scene.feed(3, 4)
+    await scene.runner.revoked(TP)
+
+    assert scene.counters.replayed == 1
+    expected = world.expected(scene.log.values)
+    assert scene.published == [*expected[:2], expected[3]]
+
+
 async def test_a_group_that_goes_on_while_a_partition_is_regained_ends_nobody() -> None:
     """As in a takeover: what we owned is in doubt, and the partition is taken over anew."""
     scene = Scene([b"a", b"b", b"c"])
