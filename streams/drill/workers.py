@@ -56,7 +56,8 @@ class Life:
         if newline:
             self.read += len(lines) + 1
             self.status = msgspec.json.decode(lines.rpartition(b"\n")[2], type=Status)
-            self.memory.add(time.monotonic() - self.born_s, self.status.rss_mb)
+            age_s = time.monotonic() - self.born_s
+            self.memory.add(age_s, self.status.rss_mb, self.status.state_bytes / (1 << 20))
 
     def close(self) -> None:
         """Close its standard input, which ends it in order where it runs."""

@@ -211,6 +211,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
     @property
+    def state_bytes(self) -> int:
+        """Memory of what the worker remembers, whichever of its stages does; estimated."""
+        return sum(s.state.bytes for s in (self, self.beside) if s is not None and s.state)
+
+    @property
     def sent_upstream_bytes(self) -> int:
         """Bytes of summaries that the worker published, whichever of its stages did."""
         return self.upstream_bytes + (self.beside.sent_upstream_bytes if self.beside else 0)

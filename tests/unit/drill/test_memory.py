@@ -50,6 +50,20 @@ def test_surges_are_no_growth() -> None:
     assert found.facts()["most_mb"] > 200
 
 
+def test_state_is_told_beside_it_and_is_no_breach() -> None:
+    """Ids of a window that fills take memory that is due; what else grows with it is not."""
+    due, more = Memory("enrich"), Memory("enrich")
+    for second in range(600):
+        state_mb = second / 10
+        due.add(second, 100.0 + state_mb, state_mb)
+        more.add(second, 100.0 + 2 * state_mb, state_mb)
+
+    assert due.breach() is None
+    assert due.facts()["slope_mb_per_min"] == 6.0
+    assert due.facts()["state_mb"] == [6.0 * minute for minute in range(10)]
+    assert "grew by 6.0 MiB a minute beside its state" in str(more.breach())
+
+
 def test_one_step_in_the_first_half_is_no_growth() -> None:
     """As the backlog of a long outage leaves it; the same step in the second half is told."""
     early, late = Memory("serve"), Memory("serve")
