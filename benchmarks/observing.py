@@ -17,7 +17,9 @@ from headrace.streams.observe.hops import HopRecorder
 from headrace.streams.observe.traces import traced_rows
 
 NOW_MS = 1_790_000_000_000
-SIZES = (1, 100, 3000)
+SIZES = (1, 250, 1000, 4000)
+WHOLE = 300_000
+"""Events of a round, of single events a tenth: small batches are counted together now and then."""
 CLASSES, FEATURES = 8, 8
 
 
@@ -43,8 +45,8 @@ def timed(rows: int, rng: np.random.Generator) -> Timed:
     )
 
 
-def cost_us(work: Callable[[], object], *, repeats: int = 100, rounds: int = 20) -> float:
-    """Least CPU time of one call over rounds, microseconds."""
+def cost_us(work: Callable[[], object], *, repeats: int = 100, rounds: int = 7) -> float:
+    """Least CPU time of one call over rounds of `repeats`, microseconds."""
     took = []
     for _ in range(rounds):
         began = time.process_time()
@@ -62,6 +64,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     found = []
     for rows in SIZES:
+        repeats = WHOLE // max(rows, 10)
         events, hops = timed(rows, rng), HopRecorder()
         offsets, drift = np.arange(rows), DriftSketch(Drift())
         bare = [()] * rows
@@ -69,9 +72,10 @@ def main() -> None:
             {
                 "rows": rows,
                 "hops_us": cost_us(
-                    lambda e=events, h=hops: h.record(e, begun_ms=NOW_MS, readable_ms=NOW_MS + 9.0)
+                    lambda e=events, h=hops: h.record(e, begun_ms=NOW_MS, readable_ms=NOW_MS + 9.0),
+                    repeats=repeats,
                 ),
-                "drift_us": cost_us(lambda e=events, d=drift: d.record(e)),
+                "drift_us": cost_us(lambda e=events, d=drift: d.record(e), repeats=repeats),
                 "no_headers_us": cost_us(lambda o=offsets: traced_rows(None, o, o)),
                 "no_traces_us": cost_us(lambda o=offsets, b=bare: traced_rows(b, o, o)),
                 "told_every_2s_us": cost_us(hops.counted, repeats=5),

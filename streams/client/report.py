@@ -109,7 +109,8 @@ class LatencyReport:
     def _record(self, counts: dict[str, I64]) -> ObservedRecord | None:
         """None where nothing arrived."""
         # Loaded with the first record: who reports nothing does not wait for it.
-        from headrace.streams.observe.hops import ALL, encode_bins
+        from headrace.streams.observe.class_numbers import ALL
+        from headrace.streams.observe.hops import encode_bins
         from headrace.streams.observe.latencies import percentiles
 
         new = {hop: bins - self._told[hop] for hop, bins in counts.items()}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from headrace.schemas.batch import I64
 from headrace.schemas.timed import Timed
 from headrace.streams.client.latency import BINS, bins_of
+from headrace.streams.observe.class_numbers import ClassNumbers
 from headrace.streams.upstream.varints import pack, unpack
 
 Hop = Literal[
@@ -44,9 +45,6 @@ HOPS: dict[Hop, str] = {
 """Where each is measured, in the order of the data path."""
 
 CONSUMER_HOPS = frozenset(hop for hop, place in HOPS.items() if place == "consumer")
-MOST_CLASSES = 32
-ALL, OTHER = "all", "other"
-
 FOLD_ROWS = 4096
 """Events that wait to be counted, at most, but for the last batch."""
 
@@ -65,7 +63,7 @@ class HopRecorder:
     """
 
     def __init__(self) -> None:
-        self._classes: dict[str, int] = {}
+        self._classes = ClassNumbers()
         self._counts: dict[Hop, I64] = {}
         self._waiting: list[_Durable] = []
         self._rows = 0
@@ -87,7 +85,7 @@ class HopRecorder:
     def counted(self) -> Counted:
         """Everything counted so far, as it travels."""
         self._fold()
-        names = list(self._classes)
+        names = self._classes.names
         return {
             hop: {name: encode_bins(counts[k]) for k, name in enumerate(names[: len(counts)])}
             for hop, counts in self._counts.items()
@@ -103,47 +101,36 @@ class HopRecorder:
         begun, readable = (np.repeat([each[k] for each in waiting], sizes) for k in (1, 2))
         device = np.concatenate([timed.event_times_ms for timed in batches])
         ingest = np.concatenate([timed.log_times_ms for timed in batches])
-        rows = np.concatenate([self._places(timed) for timed in batches])
+        classes = [self._classes.of(timed.classes, len(timed)) for timed in batches]
+        first = np.concatenate(classes) * BINS
         ready = [timed.ready_ms for timed in batches if timed.ready_ms is not None]
         if not ready:
-            self._count("device_to_ingest", rows, ingest - device)
-            self._count("ingest_to_enrich", rows, begun - ingest)
-            self._count("enrich_to_features", rows, readable - begun)
-            self._count("device_to_features", rows, readable - device)
+            self._count("device_to_ingest", first, ingest - device)
+            self._count("ingest_to_enrich", first, begun - ingest)
+            self._count("enrich_to_features", first, readable - begun)
+            self._count("device_to_features", first, readable - device)
             return
-        self._count("features_to_inference", rows, begun - np.concatenate(ready))
-        self._count("inference_to_prediction", rows, readable - begun)
-        self._count("ingest_to_prediction", rows, readable - ingest)
-        self._count("device_to_prediction", rows, readable - device)
+        self._count("features_to_inference", first, begun - np.concatenate(ready))
+        self._count("inference_to_prediction", first, readable - begun)
+        self._count("ingest_to_prediction", first, readable - ingest)
+        self._count("device_to_prediction", first, readable - device)
 
-    def _places(self, timed: Timed) -> NDArray[np.intp]:
-        """The row of counts that each event belongs to, intp (N,)."""
-        if timed.classes is None:
-            self._classes.setdefault(ALL, 0)
-            return np.zeros(len(timed), np.intp)
-        places = np.array([self._row(name) for name in timed.classes.names], np.intp)
-        return places[timed.classes.codes]
-
-    def _row(self, name: str) -> int:
-        row = self._classes.get(name)
-        if row is None:
-            name = name if len(self._classes) < MOST_CLASSES - 1 else OTHER
-            row = self._classes.setdefault(name, len(self._classes))
-        return row
+    def _count(self, hop: Hop, first: NDArray[np.intp], took_ms: NDArray[Any]) -> None:
+        """Count one hop; `first` is the first bin of each event's class, intp (N,)."""
+        places = bins_of(np.asarray(took_ms, np.float64))
+        places += first
+        np.add.at(self._table(hop).reshape(-1), places, 1)
 
     def _table(self, hop: Hop) -> I64:
         """The counts of one hop, int64 (classes, BINS), as large as there are classes now."""
         table = self._counts.get(hop)
-        if table is None or len(table) < len(self._classes):
-            grown = np.zeros((len(self._classes), BINS), np.int64)
+        classes = len(self._classes.names)
+        if table is None or len(table) < classes:
+            grown = np.zeros((classes, BINS), np.int64)
             if table is not None:
                 grown[: len(table)] = table
             table = self._counts[hop] = grown
         return table
-
-    def _count(self, hop: Hop, rows: NDArray[np.intp], took_ms: NDArray[Any]) -> None:
-        table = self._table(hop)
-        np.add.at(table.reshape(-1), rows * BINS + bins_of(took_ms.astype(np.float64)), 1)
 
 
 def encode_bins(counts: I64) -> bytes:

@@ -10,8 +10,9 @@ from typing import Any
 
 from headrace.schemas.errors import HeadraceError
 from headrace.schemas.observed import ObservedRecord
+from headrace.streams.observe.class_numbers import ALL
 from headrace.streams.observe.history_topic import read
-from headrace.streams.observe.hops import ALL, CONSUMER_HOPS, decode_bins
+from headrace.streams.observe.hops import CONSUMER_HOPS, decode_bins
 from headrace.streams.observe.latencies import Counts
 
 log = logging.getLogger("headrace.perceived")

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from headrace.schemas.block import Labels
 from headrace.schemas.timed import Timed
 from headrace.streams.client.latency import BINS, bins_of, count_within, upper_ms
+from headrace.streams.observe.class_numbers import MOST_CLASSES, OTHER
 from headrace.streams.observe.exposition import BOUNDS_MS
 from headrace.streams.observe.hops import (
     HOPS,
-    MOST_CLASSES,
-    OTHER,
     HopRecorder,
     decode_bins,
     encode_bins,
