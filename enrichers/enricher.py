@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from headrace.enrichers.decode import Decoded, Decoder
 from headrace.enrichers.features import Featured, FeatureSet, by_entity
-from headrace.enrichers.late import behind_own, split_late
+from headrace.enrichers.late import BEGINNING, behind_own, split_late
 from headrace.enrichers.registry import NO_REGISTRY, Registry
 from headrace.enrichers.state import EnrichDelta, EnrichState, view_slices
 from headrace.schemas.batch import I64, EventBatch, RecordBatch
 from headrace.schemas.block import Labels
+from headrace.schemas.canary import probes_of
 from headrace.schemas.pipeline import Pipeline
 
 
@@ -57,6 +58,7 @@ class Enricher:
         self._decode = Decoder(spec, registry)
         self._lateness_ms = round(spec.allowed_lateness_s * 1000)
         self._follows = spec.follows_broker
+        self._probed = pipeline.canary is not None
         self._dedupe = spec.id is not None or spec.rekey
         self.features = FeatureSet(pipeline.columns(), spec.metric_names, self._lateness_ms)
         self.views = view_slices(self.features.columns)
@@ -98,6 +100,10 @@ class Enricher:
         events = decoded.events
         times = events.event_times_ms
         latest = events.log_times_ms if self._follows else times
+        if self._probed and (probes := probes_of(events.entities)):
+            # They say nothing of the time of devices, whose log may be of another year.
+            latest = latest.copy()
+            latest[probes] = BEGINNING
         is_late, before, watermark = split_late(times, latest, state.watermark, self._lateness_ms)
         if not is_late.any():
             return events, before, watermark, {}

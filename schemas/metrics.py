@@ -26,6 +26,9 @@ MetricName = Literal[
     "headrace_serving_cpu_seconds_total",
     "headrace_serving_saved_cpu_seconds_total",
     "headrace_stream_cost_cpu_seconds",
+    "headrace_cost_per_1000_money",
+    "headrace_cost_money_total",
+    "headrace_cost_energy_joules",
     "headrace_upstream_bytes_total",
     "headrace_raw_bytes_total",
     "headrace_stream_latency_seconds",
@@ -33,6 +36,8 @@ MetricName = Literal[
     "headrace_slo_budget_left_ratio",
     "headrace_slo_burn_ratio",
     "headrace_slo_incidents_total",
+    "headrace_canary_probes_total",
+    "headrace_canary_answer_seconds",
     "headrace_drift_psi_ratio",
     "headrace_drift_alarms_total",
     "headrace_worker_running",
@@ -70,8 +75,8 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         "counter",
         "{event}",
         (*_STAGE, "outcome"),
-        "events by what became of them: in, out, dead, late, repeated; of stage summarize also "
-        "unsummarized",
+        "events by what became of them: in, out, dead, late, repeated; canary, of probes, which "
+        "are not in out; of stage summarize also unsummarized",
         "dead or late rising: look at the dead letter's codes and the devices' clocks; "
         "unsummarized rising: summary.amend_s is shorter than events come late, or min_group keeps "
         "amendments back",
@@ -201,6 +206,29 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         "rising: smaller batches, or more work for each event; times your price of a CPU second it "
         "is what 1000 predictions cost",
     ),
+    "headrace_cost_per_1000_money": MetricSpec(
+        "gauge",
+        "{money}",
+        ("pipeline", "kind", "currency"),
+        "what 1000 predictions of the last ten seconds cost by the file of prices: cpu, egress; "
+        "cloud is what they would cost there, raw events sent along",
+        "cpu above cloud: smaller is cheaper elsewhere; see the cost of each stage",
+    ),
+    "headrace_cost_money_total": MetricSpec(
+        "counter",
+        "{money}",
+        ("pipeline", "kind", "currency"),
+        "the same since the start; saved is what the cache saved of cpu, estimated",
+        "nothing: it is the bill",
+    ),
+    "headrace_cost_energy_joules": MetricSpec(
+        "gauge",
+        "J",
+        ("pipeline", "source"),
+        "energy of the workers for 1000 predictions; source rapl: by the processors' meter, "
+        "estimate: CPU time times watts_per_core of the file of prices",
+        "rising with the cost in CPU time: the same; rising alone: the machine idles more",
+    ),
     "headrace_upstream_bytes_total": MetricSpec(
         "counter", "By", _STAGE, "bytes of summaries published", "rising: fewer groups, less top"
     ),
@@ -245,6 +273,21 @@ CATALOGUE: dict[MetricName, MetricSpec] = {
         ("pipeline", "cause"),
         "incidents since the start, by what was wrong when they began",
         "one cause again and again: mend that",
+    ),
+    "headrace_canary_probes_total": MetricSpec(
+        "counter",
+        "{probe}",
+        ("pipeline", "outcome"),
+        "probe events of [canary] by what became of them: right, wrong, slow, missing, unsent",
+        "missing: the pipeline does not get on, its health says where; wrong: features or model "
+        "changed; slow: see the latencies by hop",
+    ),
+    "headrace_canary_answer_seconds": MetricSpec(
+        "gauge",
+        "s",
+        ("pipeline",),
+        "from sending the newest answered probe to having its prediction in hand",
+        "rising while the latencies by hop do not: the way to the bus and back is slow",
     ),
     "headrace_drift_psi_ratio": MetricSpec(
         "gauge",

@@ -16,7 +16,8 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     Attributes:
         kind: ``latency``: an event is good when it took at most `within_ms` on `hop`.
             ``freshness``: when its features were readable so long after its device time.
-            ``success``: when it was predicted; dead and late ones are bad.
+            ``success``: when it was predicted; dead and late ones are bad. ``canary``: when a
+            probe was answered rightly and in time.
         target: Share of good events, such as 0.999: the rest is the error budget.
         within_ms: Longest time that is good, milliseconds; of ``latency`` and ``freshness``.
         hop: From when to when, of ``latency``; see `headrace_stream_latency_seconds`.
@@ -24,7 +25,7 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         least_events: No alert comes of fewer events than this in the longer of its two windows.
     """
 
-    kind: Literal["latency", "freshness", "success"]
+    kind: Literal["latency", "freshness", "success", "canary"]
     target: Annotated[float, Meta(gt=0, lt=1)] = 0.999
     within_ms: Annotated[float, Meta(gt=0)] | None = None
     hop: Literal["ingest_to_prediction", "device_to_prediction", "device_to_ingest"] = (
@@ -49,3 +50,16 @@ class Objectives(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         """Set, name and objective of each."""
         both = (("site", self.site), ("core", self.core))
         return [(which, name, one) for which, named in both for name, one in named.items()]
+
+
+def with_canary(objectives: Objectives) -> Objectives:
+    """The same, with an objective for probes where none has one: three lost in a row are told.
+
+    Example:
+        >>> with_canary(Objectives()).every()[0][:2]
+        ('site', 'canary')
+    """
+    if any(one.kind == "canary" for _, _, one in objectives.every()):
+        return objectives
+    own = Objective(kind="canary", target=0.95, window_h=24.0, least_events=3)
+    return Objectives(site={"canary": own} | objectives.site, core=objectives.core)

@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from headrace.schemas.canary import Canary
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.input import Devices, Input, Name
-from headrace.schemas.objectives import Objectives
+from headrace.schemas.objectives import Objectives, with_canary
 from headrace.schemas.observe import Observe
 from headrace.schemas.strict import convert, nearest
 from headrace.schemas.summary import MAX_FREQUENT
@@ -207,6 +208,7 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         delivery: Delivery rules.
         observe: What is watched while it runs.
         slo: Service level objectives.
+        canary: Probe events that are sent through it; None: there are none.
     """
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -221,6 +223,7 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     delivery: Delivery = Delivery()
     observe: Observe = Observe()
     slo: Objectives = Objectives()
+    canary: Canary | None = None
 
     def columns(self) -> tuple[Column, ...]:
         """Every feature column, in order."""
@@ -240,6 +243,11 @@ class Pipeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def model_inputs(self) -> tuple[str, ...]:
         """Feature columns the model reads, in its order."""
         return self.model.inputs or tuple(c.name for c in self.columns())
+
+    @property
+    def objectives(self) -> Objectives:
+        """Those of the file; where there are probes, one of theirs in any case."""
+        return self.slo if self.canary is None else with_canary(self.slo)
 
     @property
     def digest(self) -> str:
@@ -274,12 +282,15 @@ def _check(pipeline: Pipeline) -> None:
     if (name := pipeline.observe.class_by) is not None:
         _listed(pipeline, "observe.class_by", (name,), "become a label of a metric")
     for which, objective_name, objective in pipeline.slo.every():
-        if (objective.within_ms is None) is not (objective.kind == "success"):
+        counts = objective.kind in ("success", "canary")
+        if (objective.within_ms is None) is not counts:
             raise ValueError(
                 f"slo.{which}.{objective_name} is of kind {objective.kind!r}; within_ms is needed "
-                f"by latency and freshness, and means nothing for success"
+                f"by latency and freshness, and means nothing for success and canary"
             )
     _known("summary.metrics", pipeline.summary.metrics, pipeline.input.metric_names)
+    if pipeline.canary is not None:
+        _check_canary(pipeline.canary, pipeline.input)
     delivery = pipeline.delivery
     if delivery.stuck_restart_s < delivery.stuck_after_s:
         raise ValueError(
@@ -296,6 +307,23 @@ def _check(pipeline: Pipeline) -> None:
     if doubled:
         raise ValueError(
             f"attributes {sorted(doubled)} come from both the payload and the registry"
+        )
+
+
+def _check_canary(canary: Canary, spec: Input) -> None:
+    """A probe that is dead on arrival, or right by no score, tells nothing."""
+    _known("canary.metrics", tuple(canary.metrics), spec.metric_names)
+    missing = [n for n, one in spec.metrics.items() if one.required and n not in canary.metrics]
+    if missing:
+        raise ValueError(f"canary.metrics lacks {missing}, which input.metrics requires")
+    if canary.least > canary.most:
+        raise ValueError(
+            f"canary.least is {canary.least:g}, expected at most canary.most, {canary.most:g}"
+        )
+    if canary.within_ms > canary.interval_s * 1000:
+        raise ValueError(
+            f"canary.within_ms is {canary.within_ms:g}, expected at most interval_s, which is "
+            f"{canary.interval_s:g} s: nobody looks for a prediction any longer"
         )
 
 

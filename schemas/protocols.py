@@ -226,7 +226,8 @@ class Effects:
         outputs: Records to publish; all are acknowledged before anything is stored.
         online: Rows for the online store.
         delta: Change of the partition's state.
-        counts: Events by what became of them: ``in``, ``out``, ``dead``, ``late``, ``repeated``.
+        counts: Events by what became of them: ``in``, ``out``, ``dead``, ``late``, ``repeated``;
+            where there are probes also ``canary``, which are not in ``out``.
         timed: When the events that came through happened; None where there are none.
     """
 

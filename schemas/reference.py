@@ -33,6 +33,7 @@ _SECTIONS = {
     "Drift": "[observe.drift]",
     "Objectives": "[slo]",
     "Objective": "[slo.site.NAME], [slo.core.NAME]",
+    "Canary": "[canary]",
 }
 
 

@@ -269,6 +269,16 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             )
 
 
+class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What things cost.
+
+    Attributes:
+        file: TOML file of prices (`schemas.prices`); None tells no cost.
+    """
+
+    file: str | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole tree.
 
@@ -281,6 +291,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         snapshots: Copies of checkpoints that outlive the store.
         otlp: An OpenTelemetry collector.
         alerts: Who is told of incidents.
+        prices: What things cost.
     """
 
     bus: BusSettings = BusSettings()
@@ -291,6 +302,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     snapshots: SnapshotSettings = SnapshotSettings()
     otlp: OtlpSettings = OtlpSettings()
     alerts: AlertSettings = AlertSettings()
+    prices: PriceSettings = PriceSettings()
 
 
 def load_settings(file: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -328,6 +340,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "snapshots": SnapshotSettings,
     "otlp": OtlpSettings,
     "alerts": AlertSettings,
+    "prices": PriceSettings,
 }
 MAIN_FIELD = {
     "bus": "url",
@@ -337,6 +350,7 @@ MAIN_FIELD = {
     "snapshots": "url",
     "otlp": "url",
     "alerts": "url",
+    "prices": "file",
 }
 """The field that ``HEADRACE_<SECTION>`` alone sets."""
 

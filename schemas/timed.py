@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from headrace.schemas.batch import F64, I64
 from headrace.schemas.block import Labels
 from headrace.schemas.errors import Source
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(slots=True)
@@ -50,6 +53,31 @@ class Timed:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def take(self, keep: NDArray[np.bool_]) -> Timed:
+        """The rows where `keep` (bool (N,)) is true."""
+        rows = np.flatnonzero(keep).tolist()
+        place = {row: number for number, row in enumerate(rows)}
+        known = self.classes
+        return Timed(
+            self.topic,
+            self.partition,
+            self.offsets[keep],
+            self.event_times_ms[keep],
+            self.log_times_ms[keep],
+            None if known is None else Labels(known.names, known.codes[keep]),
+            _kept(self.ready_ms, keep),
+            self.begun_ms,
+            _kept(self.features, keep),
+            _kept(self.score, keep),
+            _kept(self.confidence, keep),
+            _kept(self.high, keep),
+            {place[row]: text for row, text in self.traces.items() if row in place},
+        )
+
     def source(self, row: int) -> Source:
         """Coordinates of one row."""
         return Source(self.topic, self.partition, int(self.offsets[row]))
+
+
+def _kept(column: NDArray[T] | None, keep: NDArray[np.bool_]) -> NDArray[T] | None:
+    return None if column is None else column[keep]

@@ -16,6 +16,7 @@ from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Effects, Output, PartitionState
 from headrace.schemas.timed import Timed
 from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
+from headrace.streams.agents.probes import real_rows
 from headrace.streams.agents.refusals import Refusals
 from headrace.streams.agents.registry_file import registry_text
 from headrace.streams.observe.traces import going_on, traced_rows
@@ -57,6 +58,7 @@ class EnrichAgent:
         self.columns = tuple(column.name for column in self._enricher.features.columns)
         self._summarized = pipeline.summary.metrics
         self._metrics = [pipeline.input.metric_names.index(name) for name in self._summarized]
+        self._probed = pipeline.canary is not None
         self._class_by = pipeline.observe.class_by or ""
         self.layout = self._enricher.features.layout.digest
         self.features_topic = topics.features.name
@@ -97,14 +99,19 @@ class EnrichAgent:
         online = online_rows(
             featured.entities.names, featured.rows, featured.renewed, self._enricher.views
         )
+        real = real_rows(found.featured.entities) if self._probed else None
+        if real is not None:
+            timed = timed.take(real)
         counts = {
             "in": len(records),
-            "out": len(found.events),
+            "out": len(timed),
             "dead": len(found.dead),
             "late": len(found.late),
             "repeated": found.repeated,
         }
-        return Effects(outputs, online, found.delta, counts, timed if len(events) else None)
+        if self._probed:
+            counts["canary"] = len(events) - len(timed)
+        return Effects(outputs, online, found.delta, counts, timed if len(timed) else None)
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from headrace.schemas.batch import I64, Headers, RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels
@@ -27,6 +28,7 @@ from headrace.schemas.timed import Timed
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
+from headrace.streams.agents.probes import real_rows, without_probes
 from headrace.streams.agents.refusals import Refusals
 from headrace.streams.agents.serve_state import Mark, ServeDelta, ServeState, SourceKey
 from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer, layout_of
@@ -78,6 +80,7 @@ class ServeAgent:
         outputs = pipeline.model.outputs
         self._labels = (outputs.otherwise, outputs.label)
         self._class_by = () if (name := pipeline.observe.class_by) is None else (name,)
+        self._probed = pipeline.canary is not None
         self._summarizer = Summarizer(pipeline, topics)
         self.layout = _layout(pipeline)
 
@@ -114,11 +117,16 @@ class ServeAgent:
         )
         begun_ms = self._now() * 1000
         found = await score_rows(self._scorer, rows.features)
-        windows, summaries = self._summarized(ours.windows, rows, found, rests)
+        real = real_rows(rows.entities) if self._probed else None
+        windows, summaries = self._summarized(ours.windows, rows, found, rests, real)
         timed = self._timed(rows, found, ready, begun_ms)
         traces = going_on(self.stage, timed)
         outputs = [*self._predictions(rows, found, traces), *self._refused(rows, found), *summaries]
         counts["out"], counts["dead"] = len(found.served), len(found.failed)
+        if self._probed:
+            timed = timed if real is None else timed.take(real[found.served])
+            counts["canary"] = len(found.served) - len(timed)
+            counts["out"] = len(timed)
         delta = ServeDelta(ours, served, windows)
         return Effects(outputs, [], delta, counts, timed if len(timed) else None)
 
@@ -241,11 +249,17 @@ class ServeAgent:
         return self._refusals.headers(code, source, Tried(1, int(block.log_times_ms[0])))
 
     def _summarized(
-        self, windows: Windows, rows: FeatureRows, found: Isolated, rests: Sequence[Rest]
+        self,
+        windows: Windows,
+        rows: FeatureRows,
+        found: Isolated,
+        rests: Sequence[Rest],
+        real: NDArray[np.bool_] | None,
     ) -> tuple[WindowsDelta, list[Output]]:
         """Fold what was served. Event time goes on by every row: ENRICH found its time right.
 
         Where the model refuses all rows of a partition, every summary would wait for it otherwise.
+        Of probes nothing is folded: `real` (bool (N,)) says which rows are none, None: all.
         """
         served = found.served
         attributes = rows.attributes[: len(self._summarizer.group_by)]
@@ -261,7 +275,8 @@ class ServeAgent:
             metrics=rows.metrics[served],
             model=self._scorer.model.digest,
         )
-        return self._summarizer.fold(windows, scored, rows.blocks[0].partition, rests)
+        left, told = (scored, rests) if real is None else without_probes(scored, rests, real)
+        return self._summarizer.fold(windows, left, rows.blocks[0].partition, told)
 
 
 def _fresh(

@@ -32,6 +32,10 @@ def _pipeline(one: dict[str, Any]) -> Panel:
         parts.append(_budgets(one["budgets"]))
     if one["drift"]:
         parts.append(_drift(one["drift"]))
+    if one["cost"] is not None:
+        parts.append(_cost(one["cost"]))
+    if one["canary"] is not None:
+        parts.append(_canary(one["canary"]))
     going = [incident for incident in one["incidents"] if incident["end_ms"] is None]
     lines = [f"{i['severity']}: {i['which']}.{i['objective']}, {i['cause']}" for i in going]
     parts += [Text(line, style="bold red") for line in lines]
@@ -106,6 +110,26 @@ def _drift(rows: list[dict[str, Any]]) -> Table:
             style="red" if row["alarm"] else "",
         )
     return table
+
+
+def _cost(facts: dict[str, Any]) -> Text:
+    """One line of what 1000 predictions cost, here and in a cloud."""
+    money, total = facts["per_1000"], facts["total"]
+    if money is None:
+        return Text("cost  nothing is predicted", style="dim")
+    joules = "" if facts["joules"] is None else f", {facts['joules']:,.2f} J ({facts['energy']})"
+    here = money["cpu"] + money["egress"]
+    return Text(
+        f"1000 predictions  {here:.2g} {facts['currency']} here{joules}, {money['cloud']:.2g} in a "
+        f"cloud; the cache saved {total['saved']:.2g} since the start"
+    )
+
+
+def _canary(facts: dict[str, Any]) -> Text:
+    """One line of what became of probes."""
+    counts = "  ".join(f"{name} {count:,}" for name, count in facts["probes"].items())
+    took = "" if facts["took_ms"] is None else f", answered in {facts['took_ms']:,.0f} ms"
+    return Text(f"probes  {counts}{took}", style="red" if facts["failing"] else "")
 
 
 def _table(first: str, *others: str) -> Table:

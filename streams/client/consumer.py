@@ -32,7 +32,7 @@ class Consumer(TopicReader[Received]):
     A repeat, which a restarted worker makes, is dropped by the highest source offset seen of its
     source partition: exactly, however old it is. An amendment (a higher `rev` of an id) is
     delivered with `supersedes` set; a lower or equal one is dropped. What is committed when:
-    see `TopicReader`.
+    see `TopicReader`. Predictions of probes (`[canary]`) are passed over.
 
     Args:
         bus: Connection settings, aiokafka client options, or a `Bus`.
@@ -112,6 +112,8 @@ class Consumer(TopicReader[Received]):
         return self._content.latency
 
     def _accept(self, items: list[Received]) -> list[Received]:
+        if self._content.probed:
+            items = [item for item in items if not item.probe]
         if self._on_overdue is None:
             return items
         for item in items:

@@ -8,10 +8,13 @@ import msgspec
 import numpy as np
 
 from headrace.schemas.batch import Headers, RecordBatch
+from headrace.schemas.canary import RESERVED
 from headrace.streams.client.latency import Latency
 from headrace.streams.client.marks import Marks, PredictionMarks
 from headrace.streams.client.received import Received
 from headrace.streams.client.traceparent import TRACEPARENT
+
+RESERVED_KEY = RESERVED.encode()
 
 _set = msgspec.structs.force_setattr
 
@@ -30,12 +33,16 @@ class Predictions:
         self.latency = Latency()
         self.since_served: Latency | None = None
         """Arrival less the time SERVE made it, where somebody asks for that."""
+        self.probed = False
+        """Whether any prediction so far was of a probe."""
         self._limit_ms = float("inf") if deadline_ms is None else deadline_ms
         self._decode = msgspec.json.Decoder(Received).decode
 
     def read(self, records: RecordBatch) -> list[Received | None]:
         """Each record of the batch, None where it is no prediction."""
         rows = [self._one(value) for value in records.values]
+        if RESERVED_KEY in b"".join(key or b"" for key in records.keys):
+            self._find_probes(rows)
         for row, headers in zip(rows, records.headers or (), strict=False):
             if row is not None and headers:
                 _set(row, "traceparent", _traceparent(headers))
@@ -51,6 +58,8 @@ class Predictions:
         Returns:
             How many of them are overdue.
         """
+        if self.probed:
+            rows = [(row, supersedes) for row, supersedes in rows if not row.probe]
         ages = [now_ms - row.times_ms.device for row, _ in rows]
         for (row, supersedes), age_ms in zip(rows, ages, strict=True):
             _set(row, "supersedes", supersedes)
@@ -61,6 +70,13 @@ class Predictions:
             since = [now_ms - row.times_ms.served for row, _ in rows]
             self.since_served.record(np.array(since, np.float64))
         return sum(age_ms > self._limit_ms for age_ms in ages)
+
+    def _find_probes(self, rows: Sequence[Received | None]) -> None:
+        """Mark what probes brought: it is for nobody."""
+        self.probed = True
+        for row in rows:
+            if row is not None and row.device_id.startswith(RESERVED):
+                _set(row, "probe", True)
 
     def marks(self) -> Marks[Received]:
         """See `reading.Content.marks`."""

@@ -15,12 +15,14 @@ class Received(Prediction, frozen=True, kw_only=True):
         overdue: On arrival its event was older than the consumer's deadline.
         traceparent: W3C trace header of the event, as SERVE passed it on; None of those whose trace
             is not kept.
+        probe: It is of a probe that `headrace up` sent; see `[canary]`.
         latency_ms: Consumer's clock on arrival less the device's time of the event, milliseconds.
     """
 
     supersedes: bool = False
     overdue: bool = False
     latency_ms: float = 0.0
+    probe: bool = False
     traceparent: str | None = None
 
     @property

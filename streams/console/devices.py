@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.schemas.canary import RESERVED
 from headrace.schemas.prediction import Prediction
 
 MOST_DEVICES = 5000
@@ -80,6 +81,8 @@ class DeviceBoard:
     def take(self, predictions: Iterable[Prediction]) -> None:
         """Look at predictions, each device's in their order."""
         for prediction in predictions:
+            if prediction.device_id.startswith(RESERVED):
+                continue  # a probe is no device
             # Last in the dict is who was seen last.
             device = self._devices.pop(prediction.device_id, None) or Device()
             self._devices[prediction.device_id] = device

@@ -16,6 +16,7 @@ from headrace.streams.health.budget import MOST, WITHIN_S, RestartBudget
 from headrace.streams.health.dependencies import Dependencies
 from headrace.streams.health.verdict import TROUBLE, Kind, Limits, Verdict
 from headrace.streams.health.watchdog import Watchdog
+from headrace.streams.observe.canary_book import CanaryBook
 from headrace.streams.workers.jobs import BESIDE, Endpoints, Status
 from headrace.streams.workers.supervisor import Supervisor, Worker
 
@@ -68,6 +69,8 @@ class SiteHealth:
         self._limits = limits
         self._pipeline = pipeline
         self._dependencies = Dependencies()
+        self.canary: CanaryBook | None = None
+        """What became of probes, where any are sent."""
         self._watched = [
             Watched(worker, *_watchdogs(worker, limits), Announcer(worker.name))
             for worker in supervisor.workers
@@ -145,7 +148,7 @@ class SiteHealth:
         lines = [f"{name}: {why}" for name, why in self._dependencies.trouble.items() if why]
         for watched in self._watched:
             lines += _unready(watched)
-        return lines
+        return lines if self.canary is None else [*lines, *self.canary.trouble()]
 
     def facts(self) -> dict[str, Any]:
         """Everything that is known, without content: ready to become JSON."""
@@ -157,6 +160,7 @@ class SiteHealth:
             "bus": self._dependencies.trouble["bus"] or "answers",
             "store": self._dependencies.trouble["store"] or "answers",
             "workers": [_facts(watched) for watched in self._watched],
+            "canary": None if self.canary is None else self.canary.facts(),
         }
 
 

@@ -22,7 +22,7 @@ Value = str | int | float
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ +-]{0,126}")
 _PLACE = re.compile(r"[A-Za-z0-9._/-]{1,249}\[\d+\](@\d+)?")
 
-_OUTCOMES = ("in", "out", "dead", "late", "repeated", "unsummarized")
+_OUTCOMES = ("in", "out", "dead", "late", "repeated", "unsummarized", "canary")
 _HOP_ATTRIBUTES = (
     "device_to_ingest",
     "ingest_to_features",

@@ -133,6 +133,8 @@ def _good_and_bad(
     """Good and bad events so far; None where what tells them is not measured here."""
     if objective.kind == "success":
         return _success(samples)
+    if objective.kind == "canary":
+        return _probes(samples)
     hop = objective.hop if objective.kind == "latency" else "device_to_features"
     counts = [bins for (where, _), bins in latencies.items() if where == hop]
     if not counts:
@@ -140,6 +142,16 @@ def _good_and_bad(
     total = sum(counts, np.zeros(BINS, np.int64))
     good = count_within(total, objective.within_ms or 0.0)
     return good, int(total.sum()) - good
+
+
+def _probes(samples: Samples) -> tuple[int, int] | None:
+    outcomes = {
+        labels[1]: int(value)
+        for (name, labels), value in samples.items()
+        if name == "headrace_canary_probes_total"
+    }
+    good = outcomes.pop("right", 0)
+    return (good, sum(outcomes.values())) if good or outcomes else None
 
 
 def _success(samples: Samples) -> tuple[int, int] | None:

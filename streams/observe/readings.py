@@ -10,6 +10,7 @@ import numpy as np
 
 from headrace.schemas.observed import Percentiles
 from headrace.streams.observe.attributes import Told
+from headrace.streams.observe.canary_book import CanaryBook
 from headrace.streams.observe.drift_book import DriftBook, drift_samples, line_of
 from headrace.streams.observe.hops import Hop
 from headrace.streams.observe.latencies import (
@@ -55,12 +56,16 @@ class Readings:
         self.outgoing = Outgoing()
         self.drift: DriftBook | None = None
         """What judges drift, where somebody looks for it."""
+        self.canary: CanaryBook | None = None
+        """What became of probes, where any are sent."""
         supervisor.told.append(self._take)
 
     def samples(self) -> Samples:
         """Every metric of the catalogue that there is something to say of."""
         dropped = sum((found.total() for found in self._dropped.values()), self.outgoing.dropped)
         own: Samples = {} if self.drift is None else drift_samples(self._pipeline, self.drift)
+        if self.canary is not None:
+            own |= self.canary.samples(self._pipeline)
         own |= {
             ("headrace_telemetry_dropped_total", (self._pipeline, reason)): count
             for reason, count in dropped.items()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from headrace.schemas.observed import Incident
 from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.prices import Prices
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.observe.attributes import Told
 from headrace.streams.observe.causes import cause_of
+from headrace.streams.observe.cost import CostView, cost_view, money_samples
 from headrace.streams.observe.drift_book import DriftBook
+from headrace.streams.observe.energy import EnergyMeter
 from headrace.streams.observe.objectives import ObjectiveBook
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.samples import Samples
@@ -23,6 +27,7 @@ from headrace.streams.observe.webhook import Webhook
 log = logging.getLogger("headrace.alerts")
 
 LOOK_S = 2.0
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Health(Protocol):
@@ -44,6 +49,8 @@ class SiteWatch:
         health: How it is.
         stages: Stages that run here.
         webhook: Who is told of incidents, None: the log alone.
+        prices: What things cost, None: no cost is told.
+        meter: Tells what the machine draws, None: nobody does.
         now: Monotonic seconds.
         wall: Wall clock, seconds since 1970.
     """
@@ -56,15 +63,19 @@ class SiteWatch:
         stages: Sequence[str],
         *,
         webhook: Webhook | None = None,
+        prices: Prices | None = None,
+        meter: EnergyMeter | None = None,
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = wall_clock,
     ) -> None:
         self._pipeline, self._readings, self._health = pipeline, readings, health
         self._stages, self._webhook, self._now, self._wall = stages, webhook, now, wall
         self._rates = Rates()
+        self._prices, self._meter = prices, meter
+        self._core_j: float | None = None
         if (drift := pipeline.observe.drift) is not None:
             readings.drift = DriftBook(drift, pipeline.model_inputs)
-        self.book = ObjectiveBook(pipeline.name, pipeline.slo, self._cause)
+        self.book = ObjectiveBook(pipeline.name, pipeline.objectives, self._cause)
 
     async def watch(self) -> None:
         """Look on until cancelled; alerts are sent beside, one after another."""
@@ -81,6 +92,8 @@ class SiteWatch:
         """Take one look; incidents that began, became more severe or ended."""
         samples = self._readings.samples()
         self._rates.observe(self._now(), samples)
+        if self._meter is not None:
+            self._core_j = self._meter.joules_per_core_s(TICK_S)
         wall_ms = int(self._wall() * 1000)
         changed = self.book.observe(self._now(), wall_ms, samples, self._readings.latencies())
         for incident in changed:
@@ -90,6 +103,8 @@ class SiteWatch:
     def samples(self) -> Samples:
         """What the workers told, and the state of each objective."""
         found = self._readings.samples() | cost_samples(self._rates.per_s())
+        if (cost := self._cost(found)) is not None:
+            found |= money_samples(self._pipeline.name, cost)
         for state in self.book.states():
             labels = (self._pipeline.name, state.which, state.name)
             found[("headrace_slo_budget_left_ratio", labels)] = state.left
@@ -111,7 +126,14 @@ class SiteWatch:
             budgets=self.book.states(),
             incidents=list(self.book.incidents),
             drift=[] if self._readings.drift is None else self._readings.drift.latest(),
+            cost=self._cost(samples),
+            canary=None if self._readings.canary is None else self._readings.canary.facts(),
         )
+
+    def _cost(self, samples: Samples) -> CostView | None:
+        if self._prices is None:
+            return None
+        return cost_view(self._prices, samples, self._rates.per_s(), self._core_j)
 
     def _cause(self) -> str:
         return cause_of(self._health.facts(), self._readings.percentiles())

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headrace.schemas.observed import Finding, Incident, Percentiles
+from headrace.streams.observe.cost import CostView
 from headrace.streams.observe.error_budget import BudgetState
 from headrace.streams.observe.samples import Sample, Samples
 from headrace.streams.workers.jobs import groups_of, worker_of
@@ -61,6 +62,8 @@ class PipelineView:
         budgets: Its objectives.
         incidents: Newest last, those that go on among them.
         drift: Of the window judged last.
+        cost: What predictions cost, None without a file of prices.
+        canary: What became of probes, None where none are sent; see `CanaryBook.facts`.
     """
 
     pipeline: str
@@ -71,6 +74,8 @@ class PipelineView:
     budgets: list[BudgetState]
     incidents: list[Incident]
     drift: list[Finding]
+    cost: CostView | None
+    canary: dict[str, Any] | None
 
     def facts(self) -> dict[str, Any]:
         """Ready to become JSON."""

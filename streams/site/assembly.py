@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from headrace.schemas.errors import FatalError, SettingsError
 from headrace.schemas.pipeline import Pipeline
+from headrace.schemas.prices import load_prices
 from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
 from headrace.streams.bus.admin import ensure_topics
@@ -17,6 +19,8 @@ from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SETTLE_S, SiteHealth
 from headrace.streams.health.verdict import Limits
 from headrace.streams.local.services import bus_kind
+from headrace.streams.observe.canary_book import CanaryBook
+from headrace.streams.observe.energy import EnergyMeter
 from headrace.streams.observe.history import History, teller_of
 from headrace.streams.observe.history_topic import HistoryTopic
 from headrace.streams.observe.perceived import Perceived
@@ -97,13 +101,16 @@ class Site:
         )
         self.health = SiteHealth(self.supervisor, limits, pipeline.name)
         self.readings = Readings(pipeline.name, self.supervisor)
-        url = settings.alerts.url
+        url, listed = settings.alerts.url, settings.prices.file
+        prices = None if listed is None else load_prices(Path(listed))
         self.watched = SiteWatch(
             pipeline,
             self.readings,
             self.health,
             self._stages,
             webhook=None if url is None else Webhook(url),
+            prices=prices,
+            meter=None if prices is None else EnergyMeter(),
         )
         self._watching: asyncio.Task[None] | None = None
 
@@ -172,6 +179,7 @@ class Site:
             group.create_task(self.health.watch(endpoints))
             group.create_task(self.watched.watch())
             group.create_task(self._keep_history())
+            group.create_task(self._probe())
 
     async def _keep_history(self) -> None:
         """Write what is seen to its topic, once the first prediction need not wait for that."""
@@ -188,6 +196,20 @@ class Site:
             async with asyncio.TaskGroup() as group:
                 group.create_task(HistoryTopic(options, topic, history).run())
                 group.create_task(perceived.follow(options, topic))
+
+    async def _probe(self) -> None:
+        """Send probes, where the pipeline has any and both its ends are here."""
+        canary, bus = self.pipeline.canary, self.backing.bus
+        if canary is None or bus is None or not {"enrich", "serve"} <= set(self._stages):
+            return
+        with suppress(FatalError):  # told by `failed`
+            await self.supervisor.ready()
+            # Loaded only now: the first prediction does not wait for it.
+            from headrace.streams.observe.prober import Prober
+
+            book = self.readings.canary = self.health.canary = CanaryBook()
+            life = os.urandom(8).hex()
+            await Prober(self.pipeline, canary, bus.options, book, life=life).run()
 
     async def _services(self) -> Endpoints:
         running_bus, running_store = await self.backing.open()

@@ -2,7 +2,7 @@
 
 import { latency } from "/charts.js";
 import { choose, devices } from "/devices.js";
-import { at, element, facts, fill, number, size, table, whole } from "/parts.js";
+import { at, element, facts, fill, number, precise, size, table, whole } from "/parts.js";
 
 let events = null;
 
@@ -49,6 +49,8 @@ function draw(found) {
   drift(view.drift);
   letters(found.letters);
   egress(found.bytes);
+  cost(view.cost);
+  probes(view.canary);
 }
 
 function flow(found) {
@@ -164,6 +166,31 @@ function egress(found) {
   facts(at("egress"), [
     ["Raw, stays here", size(found.raw)],
     ["Summaries", `${size(found.upstream)}${share}`],
+  ]);
+}
+
+function cost(found) {
+  at("cost").hidden = !found;
+  if (!found) return;
+  const money = (value) => `${precise(value)} ${found.currency}`;
+  const now = found.per_1000;
+  facts(at("cost"), [
+    ["1000 predictions", now ? money(now.cpu + now.egress) : "–"],
+    ["The same in a cloud", now ? money(now.cloud) : "–"],
+    ["Since the start", `${money(found.total.cpu + found.total.egress)}, in a cloud ` +
+      `${money(found.total.cloud)}, saved by the cache ${money(found.total.saved)}`],
+    ["Energy for 1000", found.joules === null ? "–"
+      : `${number(found.joules, 2)} J ${found.energy === "rapl" ? "(measured)" : "(estimate)"}`],
+  ]);
+}
+
+function probes(found) {
+  at("probes").hidden = !found;
+  if (!found) return;
+  facts(at("probes"), [
+    ["Probes", Object.entries(found.probes).map(([name, n]) => `${name} ${whole(n)}`).join(", ")
+      || "–"],
+    ["Answered in", found.took_ms === null ? "–" : `${number(found.took_ms, 0)} ms`],
   ]);
 }
 

@@ -20,10 +20,12 @@ from headrace.schemas.metrics import CATALOGUE, MetricName
 from headrace.schemas.objectives import Objective, Objectives
 from headrace.schemas.observe import Drift, Observe
 from headrace.schemas.pipeline import load_pipeline
+from headrace.schemas.prices import Prices
 from headrace.schemas.timed import Timed
 from headrace.streams.cli.top import top
 from headrace.streams.cli.top_view import draw
 from headrace.streams.client.latency import BINS
+from headrace.streams.observe.canary_book import CanaryBook
 from headrace.streams.observe.drift_sketch import WindowCounts
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.hops import HopRecorder, encode_bins
@@ -74,7 +76,9 @@ class Scene:
             slo=Objectives(site={"answers": objective}),
             observe=Observe(drift=Drift(least_rows=20, reference_windows=4)),
         )
-        self.watch = SiteWatch(flow, self.readings, Well(), ("enrich", "serve"))
+        prices = Prices(cpu_hour=0.04, egress_gb=0.09, cloud_1000=0.05, watts_per_core=7.0)
+        stages = ("enrich", "serve")
+        self.watch = SiteWatch(flow, self.readings, Well(), stages, prices=prices)
         for worker in self.workers.values():
             worker.process = Process()
         return self
@@ -145,6 +149,8 @@ async def test_the_whole_catalogue_is_told(scene: Scene) -> None:
     seen = Seen(drift=windows(8, moved=5), model="m")
     cost = {"cpu_s": 1.5, "model": "m", "model_cpu_s": 0.2, "saved_cpu_s": 0.1}
     scene.says("serve", events={"out": 9}, seen=seen, beside=final, **cost)
+    scene.readings.canary = CanaryBook()
+    scene.readings.canary.add("right", 5.0)
     assert [incident.cause for incident in scene.watch.look()] == ["hop.device_to_ingest"]
 
     text = exposition(scene.watch.samples(), scene.readings.histograms())
@@ -332,7 +338,8 @@ def test_the_terminal_shows_classes_of_the_whole_way_only() -> None:
     row = {"count": 1, "p50_ms": 1.0, "p95_ms": 1.0, "p99_ms": 1.0, "p999_ms": None}
     hops = ("device_to_ingest", "device_to_prediction")
     rows = [{**row, "hop": hop, "device_class": name} for hop in hops for name in ("all", "press")]
-    empty = {"stages": [], "budgets": [], "drift": [], "incidents": [], "reasons": ["store: away"]}
+    empty = {"stages": [], "budgets": [], "drift": [], "incidents": [], "canary": None}
+    empty |= {"cost": None, "reasons": ["store: away"]}
     one = {**empty, "pipeline": "p", "ready": False, "latencies": rows}
     console = Console(width=140, file=io.StringIO())
 
