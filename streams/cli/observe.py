@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +17,9 @@ from headrace.schemas.topics import topics_of
 from headrace.streams.bus.options import client_options
 from headrace.streams.cli.context import load, pipeline_file
 from headrace.streams.cli.deadletter import Since
+from headrace.streams.cli.observe_drift import drift
 from headrace.streams.cli.running import run
-from headrace.streams.observe.history_topic import read
+from headrace.streams.observe.history_topic import records
 
 
 @click.group()
@@ -53,26 +54,6 @@ async def show(options: dict[str, Any], topic: str, since_ms: int, *, as_json: b
                     click.echo(line)
 
 
-async def records(
-    options: dict[str, Any], topic: str, since_ms: int
-) -> AsyncGenerator[ObservedRecord, None]:
-    """What is on the topic since a broker time, each record once.
-
-    Raises:
-        BusUnavailableError: retryable. BusRefusedError, TopicError: fatal.
-    """
-    from headrace.streams.bus.reads import log_range, offset_at_time, read_range
-
-    start = (await offset_at_time(options, topic, since_ms))[0]
-    _, end = await log_range(options, topic, 0)
-    last: dict[str, int] = {}
-    async for batch in read_range(options, topic, 0, start, end):
-        for record in map(read, batch.values):
-            if record is not None and record.number > last.get(record.life, -1):
-                last[record.life] = record.number
-                yield record
-
-
 def facts(record: ObservedRecord) -> dict[str, Any]:
     """A record ready to become JSON, without image and bins, which are for machines."""
     made: dict[str, Any] = msgspec.to_builtins(
@@ -105,3 +86,6 @@ def lines(record: ObservedRecord) -> Iterator[str]:
             f"{'':27}incident of {incident.which}.{incident.objective} ({incident.severity}), "
             f"cause {incident.cause}, {incident.bad:,} bad events, {state}"
         )
+
+
+observe.add_command(drift)

@@ -54,6 +54,11 @@ class DriftBook:
         due = sorted({window for window, _, _ in self._open if window <= newest - GRACE})
         return [alarm for window in due for alarm in self._close(window)]
 
+    def finish(self) -> None:
+        """Judge what waits: nothing more will come."""
+        for window in sorted({window for window, _, _ in self._open}):
+            self._close(window)
+
     def latest(self) -> list[Finding]:
         """Findings of the window judged last."""
         return self.history[-1] if self.history else []

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -165,3 +165,23 @@ def read(value: bytes | None) -> ObservedRecord | None:
         return _decode(value or b"")
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+async def records(
+    options: Mapping[str, Any], topic: str, since_ms: int
+) -> AsyncGenerator[ObservedRecord, None]:
+    """What is on the topic since a broker time, each record once.
+
+    Raises:
+        BusUnavailableError: retryable. BusRefusedError, TopicError: fatal.
+    """
+    from headrace.streams.bus.reads import log_range, offset_at_time, read_range
+
+    start = (await offset_at_time(options, topic, since_ms))[0]
+    _, end = await log_range(options, topic, 0)
+    last: dict[str, int] = {}
+    async for batch in read_range(options, topic, 0, start, end):
+        for record in map(read, batch.values):
+            if record is not None and record.number > last.get(record.life, -1):
+                last[record.life] = record.number
+                yield record
