@@ -40,7 +40,10 @@ def drift(pipeline: str, start: float, stop: float, as_json: bool) -> None:
         raise SettingsError(
             f"pipeline {loaded.name!r} looks for no drift, expected an [observe.drift] in its file"
         )
-    found, told = run(computed(client_options(load().bus), loaded, rules, start, stop))
+    done = run(computed(client_options(load().bus), loaded, rules, start, stop))
+    if done is None:
+        return  # a signal ended it
+    found, told = done
     for finding in found:
         click.echo(json.dumps(msgspec.to_builtins(finding)) if as_json else line(finding, rules))
     same = sum(found_as(told, finding) is True for finding in found)
