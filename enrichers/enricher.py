@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.enrichers.decode import Decoded, Decoder
+from headrace.enrichers.dedupe import NewIds
 from headrace.enrichers.features import Featured, FeatureSet, by_entity
 from headrace.enrichers.late import BEGINNING, behind_own, split_late
 from headrace.enrichers.registry import NO_REGISTRY, Registry
@@ -37,6 +39,24 @@ class Enriched:
     late: dict[int, str]
     repeated: int
     delta: EnrichDelta
+
+
+@dataclass(slots=True, repr=False)
+class _Timely:
+    """The events of a batch that get features, what became of the others, and what to remember."""
+
+    events: EventBatch
+    dead: dict[int, str]
+    late: dict[int, str]
+    repeated: int
+    ids: NewIds | None
+    watermark: int
+
+    def enriched(self, state: EnrichState, featured: Featured) -> Enriched:
+        """The whole, with the features."""
+        names, places = featured.entities.names, featured.places
+        delta = EnrichDelta(state, names, places, featured.rows, self.ids, self.watermark)
+        return Enriched(self.events, featured, self.dead, self.late, self.repeated, delta)
 
 
 class Enricher:
@@ -74,7 +94,25 @@ class Enricher:
             state: State at the batch's first record.
             records: Records in log order, not empty.
         """
-        decoded = self._decode(records)
+        return self.apply_all([(state, records)])[0]
+
+    def apply_all(self, parts: Sequence[tuple[EnrichState, RecordBatch]]) -> list[Enriched]:
+        """Enrich a batch of each of several partitions at once, each as it would be alone."""
+        decoded = self._decode.all([records for _, records in parts])
+        timely = [
+            self._timely(state, records, found)
+            for (state, records), found in zip(parts, decoded, strict=True)
+        ]
+        featured = self.features.apply_all(
+            [(state.rows, found.events) for (state, _), found in zip(parts, timely, strict=True)]
+        )
+        return [
+            found.enriched(state, own)
+            for (state, _), found, own in zip(parts, timely, featured, strict=True)
+        ]
+
+    def _timely(self, state: EnrichState, records: RecordBatch, decoded: Decoded) -> _Timely:
+        """Which of the events get features."""
         events, before, watermark, late = self._on_time(state, decoded)
         on_time, ids = len(events), None
         if self._dedupe:
@@ -88,10 +126,7 @@ class Enricher:
             marked = np.searchsorted(records.offsets, events.offsets[behind]).tolist()
             late |= zip(marked, events.take(behind).entities, strict=True)
             late, events = dict(sorted(late.items())), events.take(~behind)
-        featured = self.features.apply(state.rows, events)
-        names, places = featured.entities.names, featured.places
-        delta = EnrichDelta(state, names, places, featured.rows, ids, watermark)
-        return Enriched(events, featured, decoded.dead, late, repeated, delta)
+        return _Timely(events, decoded.dead, late, repeated, ids, watermark)
 
     def _on_time(
         self, state: EnrichState, decoded: Decoded

@@ -121,6 +121,14 @@ class EntityRows:
             self._words = grown
 
 
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Rows one behind the other: structured (E,); a single part as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    joined: Rows = np.concatenate([_words(rows) for rows in parts]).view(parts[0].dtype)[:, 0]
+    return joined
+
+
 def row_bytes(rows: Rows) -> list[bytes]:
     """Each row's bytes."""
     size, content = rows.dtype.itemsize, rows.tobytes()

@@ -84,6 +84,24 @@ class RecordBatch:
         )
 
 
+def join_records(parts: Sequence[RecordBatch]) -> RecordBatch:
+    """Batches one behind the other, under the coordinates of the first; a single one as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    headers: list[Headers] | None = None
+    if any(part.headers is not None for part in parts):
+        headers = [row for part in parts for row in (part.headers or [()] * len(part))]
+    return RecordBatch(
+        parts[0].topic,
+        parts[0].partition,
+        np.concatenate([part.offsets for part in parts]),
+        np.concatenate([part.log_times_ms for part in parts]),
+        [key for part in parts for key in part.keys],
+        [value for part in parts for value in part.values],
+        headers,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class LastRecord:
     """The last record below a checkpoint's position: tells this log from another one.
@@ -137,6 +155,20 @@ class EventBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def slice(self, start: int, stop: int) -> EventBatch:
+        """Rows `start` to `stop` as a batch of their own (arrays are views)."""
+        return EventBatch(
+            self.topic,
+            self.partition,
+            self.offsets[start:stop],
+            self.log_times_ms[start:stop],
+            self.event_times_ms[start:stop],
+            self.ids[start:stop],
+            self.entities[start:stop],
+            self.metrics[start:stop],
+            {name: column[start:stop] for name, column in self.attributes.items()},
+        )
 
     def take(self, keep: NDArray[np.bool_]) -> EventBatch:
         """The rows where `keep` (bool (N,)) is true; the batch itself when all are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from headrace.schemas.topics import BLOCK_LIMIT_BYTES, PipelineTopics
 from headrace.streams.agents.probes import real_rows
 from headrace.streams.agents.refusals import Refusals
 from headrace.streams.agents.registry_file import registry_text
+from headrace.streams.agents.together import SMALL_ROWS, Together
 from headrace.streams.observe.traces import going_on, traced_rows
 from headrace.streams.workers.jobs import StateFacts
 
@@ -51,6 +53,7 @@ class EnrichAgent:
         numerics: str,
     ) -> None:
         self._enricher = Enricher(pipeline, registry)
+        self._together = Together[tuple[EnrichState, RecordBatch], Enriched](self._apply_all)
         self._topics = topics
         self._numerics = numerics
         self._refusals = Refusals(pipeline, topics, self.stage)
@@ -70,14 +73,21 @@ class EnrichAgent:
     async def process(
         self, state: PartitionState, records: RecordBatch, *, rebuilt: bool
     ) -> Effects:
-        """What `records` do; `state` is only read. Never waits.
+        """What `records` do; `state` is only read.
+
+        Small batches of several partitions, asked for in one turn of the event loop, are enriched
+        at once, each as it would be alone.
 
         Args:
             state: State at the batch's first record, of `new_state`.
             records: Records in log order.
             rebuilt: Recorded in the block: the state comes from a truncated history.
         """
-        found = self._enricher.apply(_ours(state), records)
+        ours = _ours(state)
+        if len(records) > SMALL_ROWS:
+            found = self._enricher.apply(ours, records)
+        else:
+            found = await self._together.ask((ours, records))
         labels = {name: Labels.encode(texts) for name, texts in found.events.attributes.items()}
         events = found.events
         traces = traced_rows(records.headers, records.offsets, events.offsets)
@@ -112,6 +122,11 @@ class EnrichAgent:
         if self._probed:
             counts["canary"] = len(events) - len(timed)
         return Effects(outputs, online, found.delta, counts, timed if len(timed) else None)
+
+    async def _apply_all(
+        self, parts: Sequence[tuple[EnrichState, RecordBatch]]
+    ) -> Sequence[Enriched]:
+        return self._enricher.apply_all(parts)
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code` and change nothing else."""

@@ -67,6 +67,26 @@ async def score_rows(scorer: Scorer, features: F64) -> Isolated:
     return Isolated(served, join_scores([scores for _, scores in found]), failed)
 
 
+def split(found: Isolated, sizes: Sequence[int]) -> list[Isolated]:
+    """What became of the rows of several callers, as each would have it alone.
+
+    Args:
+        found: Of all rows, one caller's behind the other's.
+        sizes: How many rows each has.
+    """
+    parts, begin = [], 0
+    for size in sizes:
+        end = begin + size
+        first, last = np.searchsorted(found.served, (begin, end)).tolist()
+        failed = {row - begin: code for row, code in found.failed.items() if begin <= row < end}
+        scores = None
+        if found.scores is not None and first < last:
+            scores = slice_scores(found.scores, first, last)
+        parts.append(Isolated(found.served[first:last] - begin, scores, failed))
+        begin = end
+    return parts
+
+
 def join_scores(parts: Sequence[Scores]) -> Scores:
     """Scores one after another; all of one scorer."""
     first = parts[0]

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from headrace.schemas.batch import I64, Headers, RecordBatch
+from headrace.schemas.batch import F64, I64, Headers, RecordBatch
 from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.deadletter import Tried
 from headrace.schemas.errors import PoisonError, Source
@@ -27,11 +27,12 @@ from headrace.schemas.protocols import (
 from headrace.schemas.timed import Timed
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
-from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores
+from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores, split
 from headrace.streams.agents.probes import real_rows, without_probes
 from headrace.streams.agents.refusals import Refusals
 from headrace.streams.agents.serve_state import Mark, ServeDelta, ServeState, SourceKey
 from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer, layout_of
+from headrace.streams.agents.together import SMALL_ROWS, Together
 from headrace.streams.agents.windows import Windows, WindowsDelta
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.traceparent import TRACEPARENT
@@ -75,6 +76,7 @@ class ServeAgent:
     ) -> None:
         self._name = pipeline.name
         self._topics, self._scorer, self._now = topics, scorer, now
+        self._together = Together[F64, Isolated](self._score_all)
         self._refusals = Refusals(pipeline, topics, self.stage, model=scorer.model.digest)
         self._inputs = pipeline.model_inputs
         outputs = pipeline.model.outputs
@@ -116,7 +118,7 @@ class ServeAgent:
             attributes=(*self._summarizer.group_by, *self._class_by),
         )
         begun_ms = self._now() * 1000
-        found = await score_rows(self._scorer, rows.features)
+        found = await self._scored(rows.features)
         real = real_rows(rows.entities) if self._probed else None
         windows, summaries = self._summarized(ours.windows, rows, found, rests, real)
         timed = self._timed(rows, found, ready, begun_ms)
@@ -129,6 +131,18 @@ class ServeAgent:
             counts["out"] = len(timed)
         delta = ServeDelta(ours, served, windows)
         return Effects(outputs, [], delta, counts, timed if len(timed) else None)
+
+    async def _scored(self, features: F64) -> Isolated:
+        """Scores of float64 (N, F) features; few rows share a call with those of other lanes."""
+        if len(features) > SMALL_ROWS:
+            return await score_rows(self._scorer, features)
+        return await self._together.ask(features)
+
+    async def _score_all(self, parts: Sequence[F64]) -> Sequence[Isolated]:
+        found = await score_rows(
+            self._scorer, parts[0] if len(parts) == 1 else np.concatenate(parts)
+        )
+        return [found] if len(parts) == 1 else split(found, list(map(len, parts)))
 
     def dead(self, records: RecordBatch, row: int, code: str, state: PartitionState) -> Effects:
         """Effects that dead-letter one record under `code`, without rows that were served before.

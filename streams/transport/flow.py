@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from headrace.schemas.batch import Headers, RecordBatch
+from headrace.schemas.batch import RecordBatch, join_records
 
 if TYPE_CHECKING:
     from headrace.streams.transport.options import Partition
@@ -220,7 +218,7 @@ class Flow:
             rows += count
             held += piece.size
         self.taken_rows += rows
-        return (parts[0] if len(parts) == 1 else join(parts)), size
+        return join_records(parts), size
 
     def must_wait(self, delivered: Delivered) -> bool:
         """Whether this batch, on its way to the body, has to wait: paused, or one before it."""
@@ -272,19 +270,3 @@ def rounds(flows: deque[Flow], now: float, *, small: bool = True) -> Iterator[De
                 busy = True
                 room -= delivered.size
                 yield delivered
-
-
-def join(parts: list[RecordBatch]) -> RecordBatch:
-    """Consecutive batches of one partition as one."""
-    headers: list[Headers] | None = None
-    if any(part.headers is not None for part in parts):
-        headers = [row for part in parts for row in (part.headers or [()] * len(part))]
-    return RecordBatch(
-        parts[0].topic,
-        parts[0].partition,
-        np.concatenate([part.offsets for part in parts]),
-        np.concatenate([part.log_times_ms for part in parts]),
-        [key for part in parts for key in part.keys],
-        [value for part in parts for value in part.values],
-        headers,
-    )

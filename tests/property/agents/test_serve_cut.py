@@ -60,6 +60,25 @@ def test_any_cut_gives_the_same_bytes(seed, of_blocks, of_batches):
     assert asyncio.run(in_batches(blocks, of_batches)) == one
 
 
+@given(seeds=st.lists(st.integers(0, 500), min_size=2, max_size=4), of_blocks=cuts)
+@settings(max_examples=12, deadline=None)
+def test_lanes_that_begin_in_the_same_turn_change_nothing_for_one_another(seeds, of_blocks):
+    """They share a call of the model; each of the logs has a row that the model refuses."""
+    logs = [whole(seed) for seed in seeds]
+    alone = [asyncio.run(in_batches([log], [])) for log in logs]
+
+    async def side_by_side():
+        runs = [begun() for _ in logs]
+        for run in runs:
+            run.agent = runs[0].agent
+        for at, (start, stop) in enumerate(cut(ROWS, of_blocks)):
+            parts = [log.slice(start, stop) for log in logs]
+            await asyncio.gather(*[r.batch(p, offset=at) for r, p in zip(runs, parts, strict=True)])
+        return [outcome(run) for run in runs]
+
+    assert asyncio.run(side_by_side()) == alone
+
+
 @given(
     seed=st.integers(0, 500),
     steps=st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(1, ROWS)), max_size=10),

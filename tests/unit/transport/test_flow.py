@@ -7,9 +7,9 @@ from collections import deque
 import numpy as np
 import pytest
 
-from headrace.schemas.batch import RecordBatch
+from headrace.schemas.batch import RecordBatch, join_records
 from headrace.streams.transport import flow as flow_module
-from headrace.streams.transport.flow import Delivered, Flow, Piece, join, rounds
+from headrace.streams.transport.flow import Delivered, Flow, Piece, rounds
 
 
 def records(first: int, count: int, *, headers: bool = False) -> RecordBatch:
@@ -61,9 +61,9 @@ def test_fetches_are_cut_and_joined_to_batches() -> None:
 
 def test_joined_headers_are_complete() -> None:
     """Joining a batch with headers to one without gives every row a header list."""
-    joined = join([records(0, 2), records(2, 1, headers=True)])
+    joined = join_records([records(0, 2), records(2, 1, headers=True)])
     assert joined.headers == [(), (), [("h", b"2")]]
-    assert join([records(0, 1), records(1, 1)]).headers is None
+    assert join_records([records(0, 1), records(1, 1)]).headers is None
 
 
 def test_full_until_enough_was_taken() -> None:
