@@ -18,7 +18,8 @@ import numpy as np
 from headrace.schemas.block import Labels
 from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.topics import topics_of
-from headrace.streams.agents.summarize import ScoredRows, Summarizer
+from headrace.streams.agents.scored_rows import ScoredRows
+from headrace.streams.agents.summarize import Summarizer
 from headrace.streams.agents.windows import Windows
 
 BATCH, DEVICES, METRICS, EVENTS_PER_MS = 3000, 1000, 4, 50

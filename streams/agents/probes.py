@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headrace.schemas.block import Labels
 from headrace.schemas.canary import probes_of
-from headrace.streams.agents.summarize import Rest, ScoredRows
+from headrace.streams.agents.scored_rows import Rest, ScoredRows
 
 
 def real_rows(entities: Labels) -> NDArray[np.bool_] | None:

@@ -30,8 +30,9 @@ from headrace.streams.agents.feature_rows import FeatureRows, join_blocks
 from headrace.streams.agents.isolate import Isolated, score_rows, slice_scores, split
 from headrace.streams.agents.probes import real_rows, without_probes
 from headrace.streams.agents.refusals import Refusals
+from headrace.streams.agents.scored_rows import Change, Rest, ScoredRows
 from headrace.streams.agents.serve_state import Mark, ServeDelta, ServeState, SourceKey
-from headrace.streams.agents.summarize import Rest, ScoredRows, Summarizer, layout_of
+from headrace.streams.agents.summarize import Summarizer, layout_of
 from headrace.streams.agents.together import SMALL_ROWS, Together
 from headrace.streams.agents.windows import Windows, WindowsDelta
 from headrace.streams.client.clock import wall_clock
@@ -77,6 +78,7 @@ class ServeAgent:
         self._name = pipeline.name
         self._topics, self._scorer, self._now = topics, scorer, now
         self._together = Together[F64, Isolated](self._score_all)
+        self._folded = Together[Change, tuple[WindowsDelta, list[Output]]](self._fold_all)
         self._refusals = Refusals(pipeline, topics, self.stage, model=scorer.model.digest)
         self._inputs = pipeline.model_inputs
         outputs = pipeline.model.outputs
@@ -120,7 +122,7 @@ class ServeAgent:
         begun_ms = self._now() * 1000
         found = await self._scored(rows.features)
         real = real_rows(rows.entities) if self._probed else None
-        windows, summaries = self._summarized(ours.windows, rows, found, rests, real)
+        windows, summaries = await self._summarized(ours.windows, rows, found, rests, real)
         timed = self._timed(rows, found, ready, begun_ms)
         traces = going_on(self.stage, timed)
         outputs = [*self._predictions(rows, found, traces), *self._refused(rows, found), *summaries]
@@ -262,7 +264,7 @@ class ServeAgent:
         source = Source(block.topic, block.partition, int(block.offsets[0]))
         return self._refusals.headers(code, source, Tried(1, int(block.log_times_ms[0])))
 
-    def _summarized(
+    async def _summarized(
         self,
         windows: Windows,
         rows: FeatureRows,
@@ -290,7 +292,15 @@ class ServeAgent:
             model=self._scorer.model.digest,
         )
         left, told = (scored, rests) if real is None else without_probes(scored, rests, real)
-        return self._summarizer.fold(windows, left, rows.blocks[0].partition, told)
+        change = Change(windows, left, rows.blocks[0].partition, told)
+        if len(rows) > SMALL_ROWS:
+            return self._summarizer.fold_all([change])[0]
+        return await self._folded.ask(change)
+
+    async def _fold_all(
+        self, changes: Sequence[Change]
+    ) -> Sequence[tuple[WindowsDelta, list[Output]]]:
+        return self._summarizer.fold_all(changes)
 
 
 def _fresh(

@@ -21,6 +21,7 @@ from headrace.schemas.pipeline import Pipeline
 from headrace.schemas.protocols import Output
 from headrace.schemas.topics import PipelineTopics
 from headrace.streams.agents.moments import Running
+from headrace.streams.agents.scored_rows import Change, Rest, ScoredRows
 from headrace.streams.agents.windows import Cell, CellKey, Reach, Windows, WindowsDelta
 from headrace.streams.upstream.quantiles import Bins
 
@@ -34,44 +35,20 @@ _BESIDE_NAME = 20  # bytes of a device in a part, beside its name
 
 
 @dataclass(slots=True)
-class ScoredRows:
-    """M rows of one partition, in log order, and N predictions of them, as a summary sees them.
+class Placed:
+    """Rows of one partition, by cell.
 
     Attributes:
-        event_times_ms: int64 (M,), milliseconds since 1970.
-        log_times_ms: int64 (M,), broker times of the events.
-        served: int64 (N,), ascending: the rows that have a prediction. The model refused the
-            others; that they came is known all the same.
-        entities: Entity of each prediction.
-        groups: Group of each prediction.
-        score: float32 (N,).
-        high: bool (N,), labelled anomalous.
-        metrics: float64 (N, S); NaN is missing.
-        model: Digest of the model that answered.
+        delta: Where the cells' new content goes.
+        rows: The rows.
+        keys: The cells.
+        place: (N,), the cell of each prediction.
     """
 
-    event_times_ms: I64
-    log_times_ms: I64
-    served: I64
-    entities: Labels
-    groups: Labels
-    score: NDArray[np.float32]
-    high: NDArray[np.bool_]
-    metrics: F64
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """A record that says: nothing else has come until now (a `FeatureBlock` of no rows).
-
-    Attributes:
-        place: Rows before it.
-        log_ms: Broker time of it, milliseconds since 1970.
-    """
-
-    place: int
-    log_ms: int
+    delta: WindowsDelta
+    rows: ScoredRows
+    keys: list[CellKey]
+    place: NDArray[np.intp]
 
 
 class Summarizer:
@@ -143,14 +120,30 @@ class Summarizer:
             partition: Source partition.
             rests: Where among the rows the partition was said to rest, in log order.
         """
-        times, logged = (rows.event_times_ms, rows.log_times_ms) if rows else (NO_TIMES, NO_TIMES)
-        reached, reach, said = self._reached(windows.reach, times, logged, rests)
-        delta = WindowsDelta(windows, reach)
-        if rows is not None and len(rows.served):
-            starts = (times - times % self._window_ms)[rows.served]
-            over = np.maximum(self._over(reached[:-1])[rows.served], windows.reach.over)
-            self._fold(delta, rows, starts, np.maximum(starts, over + self._window_ms))
-        return delta, self._handed_on(delta, partition, said)
+        return self.fold_all([Change(windows, rows, partition, rests)])[0]
+
+    def fold_all(self, changes: Sequence[Change]) -> list[tuple[WindowsDelta, list[Output]]]:
+        """`fold` of several partitions at once, each as it would be alone."""
+        deltas, told, placed = [], [], []
+        for change in changes:
+            rows, before = change.rows, change.windows.reach
+            times = NO_TIMES if rows is None else rows.event_times_ms
+            logged = NO_TIMES if rows is None else rows.log_times_ms
+            reached, reach, said = self._reached(before, times, logged, change.rests)
+            deltas.append(WindowsDelta(change.windows, reach))
+            told.append(said)
+            if rows is not None and len(rows.served):
+                starts = (times - times % self._window_ms)[rows.served]
+                over = np.maximum(self._over(reached[:-1])[rows.served], before.over)
+                closes = np.maximum(starts, over + self._window_ms)
+                cells = self._cells(starts, closes, rows.groups)
+                placed.append(Placed(deltas[-1], rows, *cells))
+        if placed:
+            self._fold(placed)
+        return [
+            (delta, self._handed_on(delta, change.partition, said))
+            for delta, change, said in zip(deltas, changes, told, strict=True)
+        ]
 
     def _over(self, watermark: I64) -> I64:
         """Start of the last window that is over at this watermark."""
@@ -180,26 +173,32 @@ class Summarizer:
             over = max(over, int(self._over(reached[-1:])[0]))
         return reached, Reach(int(reached[-1]), rest, heard, over, resting), told
 
-    def _fold(self, delta: WindowsDelta, rows: ScoredRows, starts: I64, closes: I64) -> None:
-        score = rows.score.astype(np.float64)
-        keys, place = self._cells(starts, closes, rows.groups)
-        known = [delta.windows.cells.get(key) for key in keys]
-        quantities = [score, *rows.metrics.T[: len(self.metrics)]]
+    def _fold(self, placed: Sequence[Placed]) -> None:
+        """Fold the cells of all of them at once; each cell has rows of one partition only."""
+        cells = [(each, key) for each in placed for key in each.keys]
+        known = [each.delta.windows.cells.get(key) for each, key in cells]
+        bases = np.cumsum([0, *(len(each.keys) for each in placed)]).tolist()
+        place = np.concatenate([p.place + base for p, base in zip(placed, bases, strict=False)])
+        score = np.concatenate([each.rows.score for each in placed]).astype(np.float64)
+        high = np.concatenate([each.rows.high for each in placed])
+        metrics = np.concatenate([each.rows.metrics[:, : len(self.metrics)] for each in placed])
+        quantities = [score, *metrics.T]
         running = _folded(known, place, quantities)
         bins = self._binned(known, place, quantities)
-        counts = np.bincount(place, minlength=len(keys)).tolist()
-        anomalies = np.bincount(place[rows.high], minlength=len(keys)).tolist()
-        for c, (key, cell) in enumerate(zip(keys, known, strict=True)):
-            old = cell or Cell(0, 0, {}, Running.empty(0))
-            models = old.models | {rows.model: old.models.get(rows.model, 0) + counts[c]}
-            delta.cells[key] = Cell(
+        counts = np.bincount(place, minlength=len(cells)).tolist()
+        anomalies = np.bincount(place[high], minlength=len(cells)).tolist()
+        for c, ((each, key), cell) in enumerate(zip(cells, known, strict=True)):
+            old, model = cell or Cell(0, 0, {}, Running.empty(0)), each.rows.model
+            each.delta.cells[key] = Cell(
                 old.rows + counts[c],
                 old.anomalies + anomalies[c],
-                models,
+                old.models | {model: old.models.get(model, 0) + counts[c]},
                 running[c],
                 bins=bins[c],
             )
-        _see(delta, keys, place, rows.entities, score, rows.high)
+        for each in placed:
+            own = each.rows.score.astype(np.float64)
+            _see(each.delta, each.keys, each.place, each.rows.entities, own, each.rows.high)
 
     def _cells(
         self, starts: I64, closes: I64, groups: Labels
