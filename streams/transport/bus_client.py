@@ -29,7 +29,7 @@ from headrace.streams.transport.group_offsets import Member
 from headrace.streams.transport.options import Partition, StageOptions, columnar_required, log
 from headrace.streams.transport.pump import Pump
 from headrace.streams.transport.refusals import translate
-from headrace.streams.transport.stable_offsets import offset_note, stable_offset
+from headrace.streams.transport.stable_offsets import StableOffsets, offset_note
 
 repair_aiokafka()
 
@@ -77,6 +77,7 @@ class BusClient(Service):
         self.columnar = not columnar.missing()
         self._kafka: AIOKafkaConsumer[Any, Any] | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self._stable = StableOffsets()
 
     @property
     def options(self) -> StageOptions:
@@ -218,7 +219,7 @@ class BusClient(Service):
         part = TopicPartition(*partition)
         offset: int | None
         if self.options.transactional:
-            offset = await stable_offset(self.kafka._coordinator, part)
+            offset = await self._stable.offset(self.kafka._coordinator, part)
         else:
             offset = await self.kafka.committed(part)
         return None if offset is None or offset < 0 else offset

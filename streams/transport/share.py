@@ -75,11 +75,14 @@ class Share:
             self._consumer.fail(error)
 
     async def _retried(self, step: Callable[[], Awaitable[T]]) -> T:
+        told = ""
         while True:
             try:
                 return await step()
             except RetryableError as error:
-                log.warning("assignment: %s", error)
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("assignment: %s", error)
                 await asyncio.sleep(error.retry_after_s)
 
     async def _locate(self, partitions: frozenset[Partition]) -> list[Flow]:

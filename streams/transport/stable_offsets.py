@@ -7,6 +7,7 @@ owner that began there would publish the last batch twice. Version 7 can be told
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from aiokafka import TopicPartition, errors  # type: ignore[import-untyped]
@@ -23,9 +24,15 @@ from aiokafka.protocol.types import (  # type: ignore[import-untyped]
 )
 
 from headrace.schemas.errors import BusUnavailableError
+from headrace.streams.transport.options import log
+from headrace.streams.transport.transactional_producer import TRANSACTION_S
 
 UNSTABLE = 88
 """The bus's code for: a transaction that moves this offset is not decided yet."""
+
+LONG_S = TRANSACTION_S + 15.0
+"""By then the bus has ended every transaction that it knows of: it looks every 10 s for those whose
+time is up."""
 
 
 class StableOffsetResponse(Response):  # type: ignore[misc]  # untyped base
@@ -107,6 +114,51 @@ async def stable_offset(coordinator: Any, part: TopicPartition) -> int | None:
     """
     found = await _fetch(coordinator, part, stable=True)
     return None if found is None or found[0] < 0 else found[0]
+
+
+class StableOffsets:
+    """The offsets of one group, and for how long each has waited for a transaction.
+
+    One that waits for longer than `LONG_S` waits for a transaction that the bus has lost sight of:
+    its record is on the group's log, and nobody will decide it. It is told once, with the id that
+    the last owner noted.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[TopicPartition, tuple[float, float]] = {}
+        self._told: set[TopicPartition] = set()
+
+    async def offset(self, coordinator: Any, part: TopicPartition) -> int | None:
+        """As `stable_offset`.
+
+        Raises:
+            BusUnavailableError, KafkaError: as there.
+        """
+        try:
+            found = await stable_offset(coordinator, part)
+        except BusUnavailableError:
+            await self._waits(coordinator, part)
+            raise
+        self._asked.pop(part, None)
+        self._told.discard(part)
+        return found
+
+    async def _waits(self, coordinator: Any, part: TopicPartition) -> None:
+        now = time.monotonic()
+        since, last = self._asked.get(part, (now, now))
+        if now - last > LONG_S:  # it was another's meanwhile
+            since = now
+        self._asked[part] = since, now
+        waited_s = now - since
+        if waited_s < LONG_S or part in self._told:
+            return
+        self._told.add(part)
+        log.error(
+            "the offset of %s[%d] waits since %.0f s for a transaction that the bus does not end, "
+            "expected at most %.0f s; its last owner noted %r: look for it with Kafka's "
+            "`kafka-transactions.sh find-hanging` and abort it",
+            part.topic, part.partition, waited_s, LONG_S, await offset_note(coordinator, part),
+        )  # fmt: skip
 
 
 async def offset_note(coordinator: Any, part: TopicPartition) -> str:

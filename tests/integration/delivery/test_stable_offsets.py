@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import OffsetAndMetadata
 
 from headrace.schemas.errors import BusUnavailableError
 from headrace.schemas.settings import BusSettings
 from headrace.streams.bus.options import client_options
-from headrace.streams.transport.stable_offsets import stable_offset
+from headrace.streams.transport import stable_offsets
+from headrace.streams.transport.stable_offsets import StableOffsets, stable_offset
 
 pytestmark = pytest.mark.integration
 
@@ -40,11 +42,16 @@ async def clients(kafka: str, unique: Callable[[str], str]) -> AsyncIterator[tup
         yield member, producer, TopicPartition(topic, 0)
 
 
-async def test_an_undecided_transaction_is_waited_for(clients: tuple[Any, Any, Any]) -> None:
+async def test_an_undecided_transaction_is_waited_for(
+    clients: tuple[Any, Any, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Until its end the stable offset is unknown, where the plain one is that from before."""
     member, producer, part = clients
+    offsets = StableOffsets()
     assert await stable_offset(member._coordinator, part) is None
-    await member.commit({part: 3})
+    await member.commit({part: OffsetAndMetadata(3, "press.enrich.f00d")})
     assert await stable_offset(member._coordinator, part) == 3
     await producer.begin_transaction()
     await producer.send_offsets_to_transaction({part: 8}, member._group_id)
@@ -52,10 +59,18 @@ async def test_an_undecided_transaction_is_waited_for(clients: tuple[Any, Any, A
     assert await member.committed(part) == 3
     with pytest.raises(BusUnavailableError, match="waits for a transaction"):
         await stable_offset(member._coordinator, part)
+    for limit_s, told in ((60.0, 0), (0.0, 1), (0.0, 1)):
+        monkeypatch.setattr(stable_offsets, "LONG_S", limit_s)
+        with pytest.raises(BusUnavailableError):
+            await offsets.offset(member._coordinator, part)
+        lines = [line for line in caplog.messages if "find-hanging" in line]
+        assert len(lines) == told
+    assert f"{part.topic}[0] waits" in lines[0]
+    assert "noted 'press.enrich.f00d'" in lines[0]
     await producer.commit_transaction()
     for _ in range(100):
         try:
-            assert await stable_offset(member._coordinator, part) == 8
+            assert await offsets.offset(member._coordinator, part) == 8
             return
         except BusUnavailableError:
             continue
