@@ -30,6 +30,12 @@ ORDERS: Mapping[Kind, Orders] = {
     "model-raises": Orders(raises=True),
     "clock-jump": Orders(ahead_s=86_400.0),
 }
+FEED_ROWS, FEED_S = 2000, 0.5
+"""What a life gets that is to end when it releases a summary, and how often: at least once, a
+window is published when event time is past it by the allowed lateness, and at the load's own rate
+that may take longer than `REACH_S`."""
+RELEASES = "summarize:publish:"
+
 REACH_S = 45.0
 """Longest wait for a worker to come to its crash point under load; then it is killed there. Where
 the other stage is struck as well, two sessions have to end before."""
@@ -105,7 +111,7 @@ async def _blow(fault: Fault, scene: Scene) -> bool:
     """Strike and repair; whether the crash points, if any, were reached."""
     workers, on = scene.workers, TRAITS[fault.kind].on
     if fault.kind in ("kill", "store-lost"):
-        return await _kill(fault, workers, scene.services)
+        return await _kill(fault, scene)
     if fault.kind == "pause":
         await workers.pause(*fault.victims, for_s=fault.down_s)
     elif on == "worker" or on == "group":
@@ -132,23 +138,39 @@ async def _leave(fault: Fault, scene: Scene) -> None:
     workers.start(*fault.victims)
 
 
-async def _kill(fault: Fault, workers: Workers, services: Services) -> bool:
+async def _kill(fault: Fault, scene: Scene) -> bool:
+    workers = scene.workers
     workers.kill(*fault.victims)
     if fault.kind == "store-lost":
-        await services.empty_store()
+        await scene.services.empty_store()
     await asyncio.sleep(fault.down_s)
     if not fault.points:
         workers.start(*fault.victims)
         return True
     ends = zip(fault.victims, fault.points, strict=True)
-    return all(
-        await asyncio.gather(*(_live_until(victim, point, workers) for victim, point in ends))
-    )
+    return all(await asyncio.gather(*(_live_until(victim, point, scene) for victim, point in ends)))
 
 
-async def _live_until(victim: str, point: str, workers: Workers) -> bool:
+async def _live_until(victim: str, point: str, scene: Scene) -> bool:
     """A life that ends at a crash point, and the one after it; whether it came so far."""
+    workers = scene.workers
     workers.start(victim, crash_at=point)
-    reached = await workers.died(victim, within_s=REACH_S)
+    over = asyncio.Event()
+    if not point.startswith(RELEASES):
+        over.set()
+    feeding = asyncio.create_task(_feed(victim, scene, over))
+    try:
+        reached = await workers.died(victim, within_s=REACH_S)
+    finally:
+        over.set()  # not cancelled: what was made has to be sent
+        await feeding
     workers.start(victim)
     return reached
+
+
+async def _feed(victim: str, scene: Scene, over: asyncio.Event) -> None:
+    """Let event time go on for a worker, from when it is ready until it is over."""
+    while not over.is_set():
+        if scene.workers.is_ready(victim):
+            await scene.sender.send(FEED_ROWS)
+        await asyncio.sleep(FEED_S)

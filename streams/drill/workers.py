@@ -162,6 +162,11 @@ class Workers:
             self.look()
             await asyncio.sleep(EVERY_S)
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a worker runs and said that it is ready, as of the last look."""
+        life = self._lives.get(name)
+        return life is not None and life.status is not None and life.status.ready
+
     async def ready(self, *names: str) -> None:
         """Wait until these, or all of them, are ready.
 
@@ -172,7 +177,7 @@ class Workers:
         while True:
             self.look()
             lives = [(name, self._lives.get(name)) for name in names or self._lives]
-            late = [n for n, life in lives if not (life and life.status and life.status.ready)]
+            late = [name for name, _ in lives if not self.is_ready(name)]
             if not late:
                 return
             if time.monotonic() > give_up_s:

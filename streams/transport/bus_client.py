@@ -24,6 +24,7 @@ from headrace.schemas.errors import BusUnavailableError, FatalError, TopicError
 from headrace.streams.bus.connection import connect
 from headrace.streams.bus.ends import log_ends
 from headrace.streams.bus.repairs import repair_aiokafka
+from headrace.streams.bus.topic_ids import SameTopics
 from headrace.streams.transport import columnar
 from headrace.streams.transport.group_offsets import Member
 from headrace.streams.transport.options import Partition, StageOptions, columnar_required, log
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LEAVE_S = 2.0
+
+LOOK_S = 5.0
+"""Between two looks whether a topic was made anew: one small request of a stage."""
 
 
 class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped base
@@ -77,6 +81,7 @@ class BusClient(Service):
         self.columnar = not columnar.missing()
         self._kafka: AIOKafkaConsumer[Any, Any] | None = None
         self._fetching: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._stable = StableOffsets()
 
     @property
@@ -155,6 +160,7 @@ class BusClient(Service):
             out_of_range=self.consumer.on_out_of_range,
         )
         self._fetching = asyncio.create_task(self._fetch())
+        self._looking = asyncio.create_task(self._look())
 
     async def _fetch(self) -> None:
         while True:
@@ -168,10 +174,34 @@ class BusClient(Service):
                 log.warning("%s", problem)
                 await asyncio.sleep(0.5)
 
+    async def _look(self) -> None:
+        """End the stage where a topic is another one than it was: a takeover looks at its log.
+
+        Where the client itself notices that the topic is gone, the group gives it out anew.
+        """
+        same = SameTopics(self.options.topics)
+        while True:
+            try:
+                anew = await same.made_anew(self.kafka._client)
+            except Exception as error:  # noqa: BLE001  # task boundary: looked at again
+                log.debug("looking for topics made anew: %s", type(error).__name__)
+                anew = []
+            if missed := [topic for topic in anew if topic not in self.pump.noticed]:
+                self.consumer.fail(
+                    BusUnavailableError(
+                        f"topic {missed[0]!r} was made anew under group {self.options.group!r}: "
+                        f"it is another log, and taken over anew"
+                    )
+                )
+                return
+            self.pump.noticed.difference_update(anew)
+            await asyncio.sleep(LOOK_S)
+
     async def on_stop(self) -> None:
         """Stop fetching, leave the group, close the connections; bounded."""
-        if self._fetching is not None:
-            self._fetching.cancel()
+        for task in (self._fetching, self._looking):
+            if task is not None:
+                task.cancel()
         client, self._kafka = self._kafka, None
         if client is not None:
             with suppress(TimeoutError):

@@ -58,6 +58,8 @@ class Pump:
         self._corrupt: Counter[TopicPartition] = Counter()
         self._exact: set[TopicPartition] = set()
         self._gone: set[str] = set()
+        self.noticed: set[str] = set()
+        """Topics that were seen to be gone, until what came in their place is seen, too."""
 
     def hold_all(self) -> None:
         """Forget all partitions; what is assigned now is not fetched until `open`.
@@ -121,6 +123,7 @@ class Pump:
         for topic in gone - self._gone:
             log.warning("topic %r is gone from the bus; it is waited for", topic)
         self._gone = gone
+        self.noticed |= gone
 
     async def _next_columns(self) -> Fetched:
         subscriptions, fetcher = self._consumer._subscription, self._consumer._fetcher

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from integration.transport import services
 from integration.transport.harness import DEADLINE_S, Bus, Recorder, running, until
 
-from headrace.schemas.errors import FatalError
+from headrace.schemas.errors import BusUnavailableError, FatalError
+from headrace.streams.transport import bus_client
 from headrace.streams.transport.consumer import StageConsumer
+from headrace.streams.transport.pump import Pump
 
 pytestmark = pytest.mark.integration
 
@@ -123,3 +126,39 @@ async def test_two_stages_in_one_process(transport_kafka: Bus) -> None:
         assert two.ready
         assert one.lag == {(topics[0], 0): 0, (topics[0], 1): 0}
     assert [list(s.values) for s in seen] == [[0], [1]]
+
+
+async def test_a_topic_made_anew_behind_the_clients_back_ends_the_stage(
+    transport_kafka: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted and made again between two looks of the client: told, and taken over anew."""
+    monkeypatch.setattr(bus_client, "LOOK_S", 0.1)
+    monkeypatch.setattr(Pump, "_look_for_topics", lambda self: None)  # it does not notice
+    topic = await transport_kafka.topic(1)
+    await transport_kafka.fill(topic, [10])
+    seen = Recorder()
+    stage = transport_kafka.stage(topic, seen)
+    run = asyncio.create_task(stage.run())
+    await until(lambda: seen.total == 10, "all records")
+    await asyncio.sleep(0.35)  # some looks, in which it is the same one
+    assert not run.done()
+
+    admin = AIOKafkaAdminClient(**transport_kafka.options)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        await made(admin, topic)
+    finally:
+        await admin.close()
+    with pytest.raises(BusUnavailableError, match="was made anew"):
+        await asyncio.wait_for(run, DEADLINE_S)
+
+
+async def made(admin: AIOKafkaAdminClient, topic: str) -> None:
+    """Make a topic that is just being deleted."""
+    for _ in range(200):
+        answer = await admin.create_topics([NewTopic(topic, 1, 1)])
+        if not any(code for _, code, *_ in answer.topic_errors):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{topic} cannot be made anew")
