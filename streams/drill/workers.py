@@ -88,6 +88,7 @@ class Workers:
         self._spawner = Spawner()
         self._lives: dict[str, Life] = {}
         self._count = 0
+        self._ended_s = 0.0
         self._positions: dict[tuple[str, int], int] = {}
         self._gone: dict[tuple[str, int], int] = {}
         self.crashes: Counter[str] = Counter()
@@ -190,17 +191,19 @@ class Workers:
     async def reached(self, stage: str, ends: Mapping[int, int], *, within_s: float) -> None:
         """Wait until a stage has made everything below `ends` durable.
 
+        The time is that since a worker last ended: one that is killed again and again does nothing.
+
         Raises:
             FatalError: not in time, or a worker ended for good.
         """
-        give_up_s = time.monotonic() + within_s
+        began_s = time.monotonic()
         while True:
             self.look()
             found = {p: self._positions.get((stage, p), 0) for p in ends}
             behind = {p: end - found[p] for p, end in ends.items() if found[p] < end}
             if not behind:
                 return
-            if time.monotonic() > give_up_s:
+            if time.monotonic() > max(began_s, self._ended_s) + within_s:
                 rows = sum(behind.values())
                 raise FatalError(
                     f"stage {stage!r} is {rows} records behind in partitions {sorted(behind)} "
@@ -271,6 +274,7 @@ class Workers:
         self._spawner.stop()
 
     def _forget(self, name: str) -> None:
+        self._ended_s = time.monotonic()
         self._lives.pop(name).close()
 
 

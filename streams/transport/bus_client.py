@@ -160,7 +160,8 @@ class BusClient(Service):
             out_of_range=self.consumer.on_out_of_range,
         )
         self._fetching = asyncio.create_task(self._fetch())
-        self._looking = asyncio.create_task(self._look())
+        if not self.options.embedded:  # it gives no ids
+            self._looking = asyncio.create_task(self._look())
 
     async def _fetch(self) -> None:
         while True:
