@@ -3,7 +3,7 @@
 # folder: `make -s -C DIR demo`). `make help` lists the rest.
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate fleet reproduce scale bench-replay profile lock schemas wheel clean FORCE
+.PHONY: help setup demo up train check types test test-all chaos fuzz soak ci bench bench-gate fleet reproduce scale bench-replay page page-hour profile lock schemas wheel clean FORCE
 
 LAYERS := schemas feature_store serving enrichers streams
 PY := .venv/bin/python
@@ -92,6 +92,13 @@ scale: $(READY) ## how it grows with devices, partitions and so on (ARGS="--poin
 bench-replay: $(READY) ## telemetry to Parquet beside a hand-written script, and live p99 beside a replay (needs the extra tables)
 	$(PY) benchmarks/replay $(ARGS)
 	$(PY) benchmarks/replay/live.py
+
+page: $(READY) ## the console in Chromium beside a fleet: how soon, how smooth (ARGS="--images docs/images")
+	$(PY) -m uv --quiet pip install --python $(PY) --require-hashes -r .ci/requirements-browser.txt >&2
+	$(PY) benchmarks/console_page.py $(ARGS)
+
+page-hour: ARGS = --minutes $(or $(MINUTES),60)
+page-hour: page ## the same page open for MINUTES=60: its memory every minute
 
 profile: $(READY) ## where the time of each stage goes (ARGS="--stage serve --rate 20000 --top 25")
 	$(PY) benchmarks/reference/profile_stages.py $(ARGS)

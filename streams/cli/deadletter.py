@@ -17,7 +17,7 @@ from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import BusSettings
 from headrace.schemas.topics import topics_of
 from headrace.streams.cli.context import load, pipeline_file
-from headrace.streams.cli.deadletter_view import letter_lines, outcome_lines, tally_lines
+from headrace.streams.cli.deadletter_view import letter_lines, tally_lines
 from headrace.streams.cli.running import run
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.deadletter_tally import Tally
@@ -29,6 +29,7 @@ from headrace.streams.client.deadletters import (
     selected,
 )
 from headrace.streams.client.redrive import Redrive
+from headrace.streams.client.redrive_report import outcome_lines
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

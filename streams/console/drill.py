@@ -52,6 +52,7 @@ class Drill:
             "scores": list(device.scores),
             "highest": device.highest,
             "flagged": device.flagged,
+            "threshold": self._shown.pipeline.model.outputs.threshold,
             "predictions": [_told(one) for one in reversed(device.newest)],
             "features": features,
             "peers": len(peers),
@@ -95,6 +96,7 @@ def _number(value: float) -> float | None:
 def _told(prediction: Prediction) -> dict[str, Any]:
     """What is shown of one prediction."""
     return {
+        "id": prediction.id,
         "time": prediction.event_time,
         "score": prediction.score,
         "label": prediction.label,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,16 +12,20 @@ import msgspec
 
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import HeadraceError
+from headrace.schemas.observed import Percentiles
 from headrace.schemas.prediction import Prediction
 from headrace.schemas.topics import topics_of
 from headrace.streams.bus.newest import newest
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.client.deadletter_tally import Tally
-from headrace.streams.client.deadletters import DeadLetters
+from headrace.streams.client.deadletters import DeadLetter, DeadLetters
 from headrace.streams.console.devices import DeviceBoard
 from headrace.streams.console.shown import Shown
 
 log = logging.getLogger("headrace.console")
+
+Trend = Sequence[tuple[float, Sequence[Percentiles]]]
+"""What `Readings.trend` answers."""
 
 EVERY_S = 1.0
 LINGER_S = 30.0
@@ -52,6 +56,7 @@ class Feed:
         self._committed = pipeline.delivery.mode == "exactly-once"
         self.board = DeviceBoard(pipeline.model.outputs.label)
         self._letters = Tally(LETTERS_SHOWN, {})
+        self._put_back: dict[str, str | None] = {}
         self._decode = msgspec.json.Decoder(Prediction).decode
         self._trouble: dict[str, str] = {}
         self._viewers = 0
@@ -172,11 +177,26 @@ class Feed:
             async for batches in looks:
                 self._trouble.pop("dead letters", None)
                 for batch in batches:
+                    read = [letter for letter in content.read(batch) if letter]
+                    self._remember(letter for letter in read if letter.is_mark)
                     self._letters.add(
                         letter
-                        for letter in content.read(batch)
-                        if letter and not letter.is_mark and letter.pipeline.startswith(ours)
+                        for letter in read
+                        if not letter.is_mark and letter.pipeline.startswith(ours)
                     )
+
+    def _remember(self, marks: Iterable[DeadLetter]) -> None:
+        """Where dead letters were put back to; of the newest, so memory stays bounded."""
+        self._put_back |= {mark.source: mark.redriven_to for mark in marks}
+        for at in list(self._put_back)[:-LETTERS]:
+            del self._put_back[at]
+
+    def _dead(self, now_s: float) -> dict[str, Any]:
+        """The tally; its newest are marked here, as a mark comes after what it marks."""
+        found = self._letters.facts(now_s)
+        for letter in found["letters"]:
+            letter["redriven"] = letter["at"] in self._put_back
+        return found
 
     def facts(self) -> dict[str, Any]:
         """Everything that the page shows, ready to become JSON."""
@@ -185,10 +205,10 @@ class Feed:
         return {
             "at_ms": round(now_s * 1000),
             "view": self._shown.watched.view().facts(),
-            "trend": readings.trend("device_to_prediction"),
+            "trend": _by_class(readings.trend("device_to_prediction")),
             "devices": {"known": len(self.board), "ranked": ranked},
             "model": self._model(),
-            "letters": self._letters.facts(now_s),
+            "letters": self._dead(now_s),
             "bytes": {
                 "raw": self._sum("headrace_raw_bytes_total", stage="enrich"),
                 "upstream": self._sum("headrace_upstream_bytes_total"),
@@ -220,3 +240,12 @@ class Feed:
                 if name == metric and stage in (None, labels[1])
             )
         )
+
+
+def _by_class(trend: Trend) -> dict[str, list[tuple[float, float, float]]]:
+    """Of each device class: how long ago in seconds, p50 and p99 in milliseconds; oldest first."""
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for age_s, classes in trend:
+        for one in classes:
+            found.setdefault(one.device_class, []).append((age_s, one.p50_ms, one.p99_ms))
+    return found

@@ -16,6 +16,7 @@ from headrace.schemas.errors import HeadraceError
 from headrace.streams.console.access import Access
 from headrace.streams.console.drill import Drill
 from headrace.streams.console.feed import Feed
+from headrace.streams.console.redriving import Order, Redriving
 from headrace.streams.console.shown import Shown
 
 PAGE = Path(__file__).parent / "page"
@@ -52,6 +53,8 @@ class Pages:
         self._access = access
         self._feeds = {name: Feed(one) for name, one in shown.items()}
         self._drills = {name: Drill(one, self._feeds[name].board) for name, one in shown.items()}
+        self._redriving = {name: Redriving(one) for name, one in shown.items()}
+        self._order = msgspec.json.Decoder(Order).decode
         self._viewers = 0
         self._checking = asyncio.Lock()
 
@@ -68,6 +71,7 @@ class Pages:
         app.router.add_get("/pipelines", self._names)
         app.router.add_get("/events/{pipeline}", self._events)
         app.router.add_get("/device/{pipeline}", self._device)
+        app.router.add_post("/redrive/{pipeline}", self._redrive)
         return app
 
     def _guarded(self) -> Middleware:
@@ -144,6 +148,21 @@ class Pages:
             raise web.HTTPNotFound(text="no prediction of this device was seen\n")
         return _json(found)
 
+    async def _redrive(self, request: web.Request) -> web.StreamResponse:
+        redriving = self._redriving.get(request.match_info["pipeline"])
+        if redriving is None:
+            raise web.HTTPNotFound(text="no such pipeline\n")
+        if not _comes_from_here(request):
+            raise web.HTTPForbidden(text="only the console's own page and programs may ask this\n")
+        try:
+            return _json(await redriving.carry_out(self._order(await request.read())))
+        except msgspec.ValidationError as error:
+            raise web.HTTPBadRequest(text=f"the order is not one: {error}\n") from error
+        except msgspec.DecodeError as error:
+            raise web.HTTPBadRequest(text="the order is not JSON\n") from error
+        except HeadraceError as error:
+            raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
+
     async def _close(self, _: web.Application) -> None:
         for feed in self._feeds.values():
             await feed.stop()
@@ -154,6 +173,16 @@ class Pages:
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     for name, value in HEADERS.items():
         response.headers[name] = value
+
+
+def _comes_from_here(request: web.Request) -> bool:
+    """Whether no page of elsewhere can have sent it.
+
+    A browser sends JSON across origins only where the answer to its question before allows it,
+    and that is never given; where it says who asks, it is believed.
+    """
+    asks = request.headers.get("Sec-Fetch-Site", "same-origin")
+    return request.content_type == "application/json" and asks == "same-origin"
 
 
 async def _said(request: web.Request) -> str:

@@ -6,8 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from headrace.schemas.observed import Percentiles
 from headrace.streams.observe.attributes import Told
 from headrace.streams.observe.canary_book import CanaryBook
@@ -95,19 +93,17 @@ class Readings:
         """Of the last `last_s` seconds, at most 300, to within ten."""
         return percentiles(self._recent.since(self._now(), last_s, self.latencies()))
 
-    def trend(self, hop: Hop) -> list[tuple[float, Percentiles]]:
-        """One hop in each ten seconds of the last five minutes, all device classes together.
+    def trend(self, hop: Hop) -> list[tuple[float, list[Percentiles]]]:
+        """One hop in each ten seconds of the last five minutes.
 
         Returns:
-            How long ago each ended in seconds, and its percentiles; oldest first.
+            How long ago each ended in seconds, and its percentiles as `percentiles` has them: of
+            all device classes together, then of each; oldest first.
         """
-        found = []
-        for age_s, counts in self._recent.trend(self._now()):
-            bins = [slot for (where, _), slot in counts.items() if where == hop]
-            if bins:
-                whole = percentiles({(hop, "all"): np.sum(bins, axis=0)})
-                found.append((round(age_s, 1), whole[0]))
-        return found
+        return [
+            (round(age_s, 1), [one for one in percentiles(counts) if one.hop == hop])
+            for age_s, counts in self._recent.trend(self._now())
+        ]
 
     def _take(self, worker: Worker, status: Status) -> None:
         self._lives[worker.name].take(worker.restarts, status)

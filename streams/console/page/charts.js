@@ -42,7 +42,7 @@ export function sparkline(into, values, width = 120, height = 24) {
 }
 
 // Two percentiles over time, milliseconds on a scale that begins at 0.
-export function latency(into, points) {
+export function percentiles(into, points) {
   const width = 520, height = 150, left = 64, bottom = 18;
   const told = points.filter((p) => p.p50 !== null);
   const most = Math.max(1, ...told.map((p) => p.p99)) * 1.1;

@@ -1,8 +1,9 @@
 // Takes snapshots as they come and draws them.
 
-import { latency } from "/charts.js";
 import { choose, devices } from "/devices.js";
-import { at, element, facts, fill, number, precise, size, table, whole } from "/parts.js";
+import { choose as chooseLatency, latency } from "/latency.js";
+import { choose as chooseLetters, letters } from "/letters.js";
+import { at, element, facts, fill, number, precise, scrollingIn, size, table, whole } from "/parts.js";
 
 let events = null;
 
@@ -21,6 +22,8 @@ async function begin() {
 function follow(name) {
   if (events) events.close();
   choose(name);
+  chooseLatency();
+  chooseLetters(name);
   events = new EventSource(`/events/${encodeURIComponent(name)}`);
   events.onmessage = (event) => draw(JSON.parse(event.data));
   events.onerror = () => state(events.readyState === EventSource.CLOSED
@@ -41,9 +44,7 @@ function draw(found) {
   trouble([...view.reasons, ...found.trouble, ...view.incidents.filter((i) => i.end_ms === null)
     .map((i) => `${i.severity}: objective ${i.which}.${i.objective}, cause ${i.cause}`)]);
   devices(found.devices);
-  latency(at("latency-chart"), found.trend.map(([age, p]) => (
-    { age, p50: p.p50_ms, p99: p.p99_ms })));
-  hops(view.latencies);
+  latency(found.trend, view.latencies);
   model(found.model);
   budgets(view.budgets);
   drift(view.drift);
@@ -67,7 +68,7 @@ function flow(found) {
   at("side-late").textContent = `late ${whole(enrich?.events.late || 0)}`;
   at("side-dead").textContent = `dead letter ${whole(enrich?.events.dead || 0)}`;
   at("side-model").textContent = `model ${found.model.name}`;
-  at("side-upstream").textContent = `summaries ${size(found.bytes.upstream)}`;
+  at("edge-upstream").textContent = `summaries ${size(found.bytes.upstream)}`;
 }
 
 function stages(found) {
@@ -86,18 +87,6 @@ function stages(found) {
 function trouble(lines) {
   at("trouble").hidden = !lines.length;
   at("trouble").replaceChildren(...lines.map((line) => element("li", line)));
-}
-
-function hops(found) {
-  const numeric = [false, false, true, true, true, true, true];
-  at("hops").replaceChildren(...found.map((hop) => {
-    const row = document.createElement("tr");
-    fill(row, [
-      hop.hop.replaceAll("_", " "), hop.device_class, whole(hop.count),
-      ...[hop.p50_ms, hop.p95_ms, hop.p99_ms, hop.p999_ms].map((ms) => number(ms, 1)),
-    ], numeric);
-    return row;
-  }));
 }
 
 function model(found) {
@@ -121,7 +110,7 @@ function budgets(found) {
       "hint"));
     return;
   }
-  at("budgets").replaceChildren(table("Error budgets",
+  scrollingIn(at("budgets"), table("Error budgets",
     ["Objective", "#Good", "#Bad", "Budget left", "#Burn", "Alert"],
     found.map((b) => {
       const left = element("span");
@@ -141,31 +130,17 @@ function drift(found) {
     return;
   }
   const largest = [...found].sort((a, b) => b.alarm - a.alarm || b.value - a.value).slice(0, 6);
-  at("drift").replaceChildren(table("Drift, the largest first",
+  scrollingIn(at("drift"), table("Drift, the largest first",
     ["Quantity", "Class", "#Index", "#Distance", "#By chance", ""],
     largest.map((f) => [f.quantity, f.device_class, number(f.value, 3), number(f.distance, 3),
       number(f.limit, 3), f.alarm ? "drift" : ""])));
-}
-
-function letters(found) {
-  if (!found.count) {
-    at("letters").replaceChildren(element("p", "None seen.", "hint"));
-    return;
-  }
-  at("letters").replaceChildren(
-    table("Dead letters by code", ["Code", "#Count", "Last"],
-      found.reasons.map((r) => [r.code, whole(r.count), r.last])),
-    table("Newest dead letters", ["Where", "Code", "Stage"],
-      found.letters.slice(-5).reverse().map((l) => [l.at, l.code, l.stage])),
-    element("p", "Of the newest of each partition. Whole ones: headrace deadletter show; put " +
-      "back: headrace deadletter redrive.", "hint"));
 }
 
 function egress(found) {
   const share = found.raw ? ` (${((100 * found.upstream) / found.raw).toFixed(2)} %)` : "";
   facts(at("egress"), [
     ["Raw, stays here", size(found.raw)],
-    ["Summaries", `${size(found.upstream)}${share}`],
+    ["Summaries, to leave", `${size(found.upstream)}${share}`],
   ]);
 }
 

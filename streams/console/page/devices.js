@@ -1,7 +1,7 @@
 // Devices by anomaly, and one of them in full.
 
 import { sparkline } from "/charts.js";
-import { at, element, facts, number, precise, table, whole } from "/parts.js";
+import { at, element, facts, number, precise, scrolling, table, whole } from "/parts.js";
 
 const rows = new Map();
 let shown = [], wanted = "", pipeline = "", open = null;
@@ -93,7 +93,9 @@ function show(found) {
   const list = element("dl");
   facts(list, [
     ["Newest score", newest ? `${number(newest.score, 4)}, ${newest.label}` : "–"],
+    ["Flagged from", number(found.threshold, 4)],
     ["Confidence", newest ? number(newest.confidence) : "–"],
+    ...Object.entries(newest?.values || {}).map(([name, value]) => [name, precise(value)]),
     ["Highest of late", number(found.highest, 4)],
     ["Flagged", whole(found.flagged)],
   ]);
@@ -102,27 +104,23 @@ function show(found) {
     f.apart === null ? "–" : number(f.apart, 1), `${whole(f.age_ms)} ms`,
   ]);
   const last = found.predictions.map((p) => [
-    p.time, number(p.score, 4), p.label, p.tier, p.model, p.source,
+    p.time, number(p.score, 4), p.label, p.tier, p.flags.join(", "), p.model, p.source,
   ]);
   at("device-body").replaceChildren(
     list, chart,
     element("h3", "Why it stands out"),
     element("p", why(found), "why"),
-    wide(table("Features, those that stand out first",
+    scrolling(table("Features, those that stand out first",
       ["Feature", "Model input", "#Now", "#Usual", "#Spreads apart", "#Age"], told)),
     element("p", `Usual is the median of ${whole(found.peers)} other devices now; a spread is ` +
       "their typical distance from it. It says what is unusual, not how the model weighs it.",
       "hint"),
     element("h3", "Last predictions"),
-    wide(table("Last predictions, newest first",
-      ["Time", "#Score", "Label", "Tier", "Model", "Source"], last)),
+    scrolling(table("Last predictions, newest first",
+      ["Time", "#Score", "Label", "Tier", "Flags", "Model", "Source"], last)),
+    ...(newest ? [element("p", `The newest, from its event to its summary: headrace explain ` +
+      `${newest.id} --pipeline ${pipeline}`, "hint")] : []),
   );
-}
-
-function wide(made) {
-  const around = element("div", null, "scroll");
-  around.append(made);
-  return around;
 }
 
 function why(found) {

@@ -49,6 +49,23 @@ export function table(caption, columns, rows) {
   return made;
 }
 
+// Around a table that may be wider than the screen: who has no mouse moves it by the keys.
+export function scrolling(made) {
+  const around = element("div", null, "scroll");
+  around.tabIndex = 0;
+  around.setAttribute("role", "region");
+  around.setAttribute("aria-label", made.getAttribute("aria-label"));
+  around.append(made);
+  return around;
+}
+
+// The same, drawn anew in its place: who is there with the keys stays there.
+export function scrollingIn(into, made) {
+  const around = into.querySelector(":scope > .scroll");
+  if (around) around.replaceChildren(made);
+  else into.replaceChildren(scrolling(made));
+}
+
 export function fill(row, cells, numeric = []) {
   cells.forEach((value, i) => {
     if (value instanceof Node) row.insertCell().append(value);

@@ -17,7 +17,7 @@ from headrace.schemas.deadletter import deadletter_headers, deadletter_value, tr
 from headrace.schemas.errors import BusUnavailableError, Source
 from headrace.schemas.pipeline import Delivery
 from headrace.schemas.topics import topics_of
-from headrace.streams.cli.deadletter_view import letter_lines, outcome_lines, tally_lines
+from headrace.streams.cli.deadletter_view import letter_lines, tally_lines
 from headrace.streams.client.deadletter_tally import Tally
 from headrace.streams.client.deadletters import (
     BATCH_ROWS,
@@ -29,6 +29,7 @@ from headrace.streams.client.deadletters import (
     selected,
 )
 from headrace.streams.client.redrive import Outcome, Redrive
+from headrace.streams.client.redrive_report import outcome_lines
 
 SPEC = pipeline()
 TOPICS = topics_of(SPEC)

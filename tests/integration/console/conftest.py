@@ -16,6 +16,8 @@ from headrace.streams.client.deadletter_tally import clock
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 CALM, UPSET = 80, 25
+DEAD = 3
+KINDS = ("core", "disk")
 ODD = "press <b>7</b>"
 """The one that stands out; its name would be markup where a page took it for that."""
 
@@ -35,8 +37,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of the console of a running `up`; eight devices, one of which was upset."""
+    """URL of the console of a running `up`; eight devices, one of which was upset; three dead."""
     setup = Setup.of_hosts(tmp_path_factory.mktemp("console"))
+    with setup.file.open("a", encoding="utf-8") as file:
+        file.write('\n[observe]\nclass_by = "kind"\n')
     with setup.start("up", str(setup.file), "--from", "earliest") as command:
         assert command.process.stdout is not None
         lines = iter(command.process.stdout.readline, "")
@@ -44,7 +48,8 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         setup.environ |= dict(pair.split("=", 1) for pair in exports.split()[1:])
         url = next(line for line in lines if line.startswith("console: ")).split()[1]
         events = setup.root / "events.ndjson"
-        events.write_text("".join(json.dumps(event) + "\n" for event in told()), "utf-8")
+        sent = [*told(), *dead()]
+        events.write_text("".join(json.dumps(event) + "\n" for event in sent), "utf-8")
         command.await_line("ready: ")
         said = setup.run("produce", "file", str(events), "--pipeline", str(setup.file))
         assert said.code == 0, said
@@ -55,7 +60,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def told() -> Iterator[dict[str, object]]:
-    """Events of eight calm devices, the last of them suddenly at full load; one has no metrics."""
+    """Events of eight calm devices of two kinds, the last of them suddenly at full load."""
     began_ms = round(time.time() * 1000) - (CALM + UPSET) * 100  # noqa: TID251 - events of now
     devices = [*(f"press-{number}" for number in range(7)), ODD]
     for tick in range(CALM + UPSET):
@@ -69,8 +74,16 @@ def told() -> Iterator[dict[str, object]]:
                     "load": load, "ops_per_s": 100.0 + tick % 3, "bytes_per_s": 1000.0 + tick % 7,
                     "pressure": 0.5 if upset else 0.0, "memory": 0.05,
                 },
-                "kind": "core",
+                "kind": KINDS[number % 2],
             }  # fmt: skip
+
+
+def dead() -> Iterator[dict[str, object]]:
+    """Events that can never be served: their load is a word."""
+    now = clock(round(time.time() * 1000))  # noqa: TID251 - events of now
+    for number in range(DEAD):
+        yield {"id": f"dead-{number}", "device_id": "press-0", "time": now,
+               "metrics": {"load": "much"}, "kind": "core"}  # fmt: skip
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from integration.console.conftest import ODD
+from integration.console.conftest import DEAD, KINDS, ODD
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -64,10 +64,102 @@ def test_what_a_screen_reader_finds(page: Any) -> None:
 
 
 def test_numbers_are_those_of_the_pipeline(page: Any) -> None:
-    """Eight devices; the newest events are predicted, none died."""
+    """Eight devices; the newest events are predicted, and the dead are counted."""
     assert page.locator("#known").inner_text() == "8 devices"
     assert "hosts-change v1" in page.locator("#model").inner_text()
-    assert page.locator("#letters").inner_text() == "None seen."
+    by_code = page.get_by_role("table", name="Dead letters by code")
+    by_code.wait_for()
+    # What was put back may have died again.
+    assert int(by_code.locator("tbody td.number").inner_text()) >= DEAD
+
+
+def test_latency_of_one_class(page: Any) -> None:
+    """Every class can be chosen, and its own line is drawn; a class without events has a gap."""
+    choice = page.get_by_role("combobox", name="Device class")
+    choice.wait_for()
+    assert choice.locator("option").all_inner_texts() == ["all", *KINDS]
+    labels = page.evaluate(
+        """async ([first, second]) => {
+          const { latency } = await import("/latency.js");
+          const choice = document.getElementById("latency-class");
+          latency({ all: [[10, 7, 9], [0, 3, 4]], [first]: [[10, 7, 9], [0, 1, 2]],
+                    [second]: [[10, null, null]] }, []);
+          return ["all", first, second].map((name) => {
+            choice.value = name;
+            choice.dispatchEvent(new Event("change"));
+            return document.querySelector("#latency-chart svg").getAttribute("aria-label");
+          });
+        }""",
+        list(KINDS),
+    )
+    assert [label.partition("newest ")[2] for label in labels] == [
+        "p50 3.0 ms, p99 4.0 ms", "p50 1.0 ms, p99 2.0 ms", "",
+    ]  # fmt: skip
+    assert labels[2] == "No latency yet"
+
+
+def test_dead_letters_are_put_back(page: Any) -> None:
+    """Told before it is done, done once, shown as done; another order is asked about anew."""
+    page.get_by_role("button", name="Put back…").click()
+    dialog = page.get_by_role("dialog", name="Put dead letters back")
+    do, said = dialog.locator("#redrive-do"), dialog.get_by_role("status")
+    assert do.is_disabled()
+    dialog.get_by_label("At most").fill("2")
+    dialog.get_by_role("button", name="What would happen?").click()
+    said.get_by_text("2 dead letters would be redriven").wait_for()
+    assert do.inner_text() == "Put back 2"
+
+    dialog.get_by_label("At most").fill("1")
+    assert do.is_disabled()
+    assert said.inner_text() == ""
+    dialog.get_by_role("button", name="What would happen?").click()
+    said.get_by_text("1 dead letters would be redriven").wait_for()
+    do.click()
+    said.get_by_text("1 dead letters redriven to").wait_for()
+    assert do.is_disabled()
+    dialog.get_by_role("button", name="Close").click()
+    newest = page.get_by_role("table", name="Newest dead letters")
+    newest.get_by_role("cell", name="yes", exact=True).wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_nothing(page: Any, scheme: str, width: int) -> None:
+    """The rules of WCAG 2 A and AA that a program can judge, on the page and in both dialogs."""
+    first_device(page)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    page.get_by_role("button", name="Put back…").wait_for()
+    for unfold in page.locator("summary").all():
+        unfold.click()
+    assert violations(page) == []
+    page.locator("#devices button").first.click()
+    page.locator("#device .why").wait_for()
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Put back…").click()
+    page.get_by_role("button", name="What would happen?").click()
+    page.get_by_text("would be redriven").wait_for()
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds wrong: the rule, and where."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no browser extra")
+    found = axe.Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
+    return [
+        f"{rule['id']}: {node['target']} {node['failureSummary']}"
+        for rule in found.response["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+def test_axe_can_find_something(page: Any) -> None:
+    """A field without a name is found."""
+    page.evaluate("document.querySelector('main').append(document.createElement('input'))")
+    assert [line.partition(":")[0] for line in violations(page)] == ["label"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
