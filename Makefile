@@ -95,7 +95,7 @@ bench-replay: $(READY) ## telemetry to Parquet beside a hand-written script, and
 
 page: $(READY) ## the console in Chromium beside a fleet: how soon, how smooth (ARGS="--images docs/images")
 	$(PY) -m uv --quiet pip install --python $(PY) --require-hashes -r .ci/requirements-browser.txt >&2
-	$(PY) benchmarks/console_page.py $(ARGS)
+	$(PY) benchmarks/console $(ARGS)
 
 page-hour: ARGS = --minutes $(or $(MINUTES),60)
 page-hour: page ## the same page open for MINUTES=60: its memory every minute
