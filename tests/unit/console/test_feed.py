@@ -10,19 +10,23 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.streams.bus.options import client_options
+from headrace.streams.client.latency import BINS
 from headrace.streams.console import feed as feeding
 from headrace.streams.console.feed import Feed
 from headrace.streams.console.shown import Shown
 from headrace.streams.health.site_health import SiteHealth
 from headrace.streams.health.verdict import Limits
+from headrace.streams.observe.hops import encode_bins
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
-from headrace.streams.workers.jobs import STAGES, Status, groups_of
+from headrace.streams.workers.jobs import STAGES, Seen, Status, groups_of
 from headrace.streams.workers.supervisor import Supervisor
 
 FILE = Path(__file__).parents[3] / "examples" / "press" / "pipeline.toml"
@@ -124,3 +128,25 @@ async def test_a_failure_ends_the_page_s_stream_and_the_next_begins_anew(
             assert [made async for made in snapshots] == []
     assert "snapshots of press failed" in caplog.text
     assert (await first(feed, lambda _: True))["view"]["pipeline"] == "press"
+
+
+async def test_latency_is_shown_of_all_and_of_each_class() -> None:
+    """Of every ten seconds; a class that comes later has fewer of them, a silent one no number."""
+    now_s, supervisor = [0.0], Supervisor(FILE, STAGES)
+    readings, worker = Readings("press", supervisor, now=lambda: now_s[0]), supervisor.workers[-1]
+    for now_s[0], classes in [(0.0, {}), (10.0, {"a": 2}), (20.0, {"a": 2, "b": 4})]:
+        counted = {name: encode_bins(np.full(BINS, n, np.int64)) for name, n in classes.items()}
+        seen = Seen(latencies={"device_to_prediction": counted})
+        for tell in supervisor.told:
+            tell(worker, Status(stage=worker.stage, ready=True, seen=seen))
+
+    found = feeding._by_class(readings.trend("device_to_prediction"))
+
+    assert {name: [row[0] for row in rows] for name, rows in found.items()} == {
+        "a": [10.0, 0.0], "all": [0.0], "b": [0.0],
+    }  # fmt: skip
+    (_, begun_p50, begun_p99), (_, silent_p50, _) = found["a"]
+    assert 0 < begun_p50 < begun_p99
+    assert silent_p50 != silent_p50  # not a number: nothing came
+    assert found["all"][0][1:] == found["b"][0][1:]
+    assert b"null" in msgspec.json.encode(found)
