@@ -16,7 +16,7 @@ from headrace.schemas.errors import BusUnavailableError, Source
 from headrace.schemas.settings import StoreSettings
 from headrace.schemas.topics import topics_of
 from headrace.streams.console.access import Access
-from headrace.streams.console.pages import Pages
+from headrace.streams.console.pages import PAGE, Pages
 from headrace.streams.console.redriving import MOST
 from headrace.streams.console.shown import Shown
 
@@ -130,6 +130,11 @@ async def test_what_is_no_order_is_refused(bus: MemoryBus, url: str, order: obje
     status, said = await ask(url, order)
     assert (status, back(bus)) == (400, [])
     assert said.startswith("the order is not one: ")
+
+
+def test_the_page_knows_the_bound() -> None:
+    """Its field takes as many as an order may have."""
+    assert f'max="{MOST}"' in (PAGE / "index.html").read_text("utf-8")
 
 
 async def test_bytes_that_are_no_json_are_refused(bus: MemoryBus, url: str) -> None:
