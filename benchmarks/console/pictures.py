@@ -25,7 +25,7 @@ HOT = range(480, 484)
 
 
 def take(browser: Browser, folder: Path) -> None:
-    """The page in the light, in the dark and on a phone; a device; dead letters to put back."""
+    """The page in the light, in the dark and on a phone, and a device."""
     folder.mkdir(parents=True, exist_ok=True)
     with site() as found:
         events = found.file.parent / "events.ndjson"
@@ -40,19 +40,9 @@ def take(browser: Browser, folder: Path) -> None:
             light.screenshot(path=folder / "console-light.png")
             dark.screenshot(path=folder / "console-dark.png")
             phone.screenshot(path=folder / "console-phone.png")
-            opened(light, folder)
-
-
-def opened(page: Page, folder: Path) -> None:
-    """The device on top, and dead letters before they are put back."""
-    page.locator(DEVICE).first.click()
-    page.wait_for_selector("#device .why")
-    page.locator("#device").screenshot(path=folder / "console-device.png")
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Put back…").click()
-    page.get_by_role("button", name="What would happen?").click()
-    page.get_by_text("would be redriven").wait_for()
-    page.locator("#redrive").screenshot(path=folder / "console-redrive.png")
+            light.locator(DEVICE).first.click()
+            light.wait_for_selector("#device .why")
+            light.locator("#device").screenshot(path=folder / "console-device.png")
 
 
 def simulated() -> Iterator[str]:
