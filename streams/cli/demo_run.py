@@ -16,7 +16,7 @@ from headrace.schemas.settings import Settings
 from headrace.schemas.topics import topics_of
 from headrace.streams.bus.reads import log_ranges
 from headrace.streams.cli.context import until_signal
-from headrace.streams.cli.ledger import Ledger
+from headrace.streams.cli.ledger import Ledger, shown_ms
 from headrace.streams.client import Consumer, Producer
 from headrace.streams.client.clock import wall_clock
 from headrace.streams.console.door import Console
@@ -273,12 +273,12 @@ class Demo:
 
     def _line(self) -> str:
         ledger, (events, raw) = self._ledger, self.sent
-        shown = ledger.percentiles()
+        p50, p99, _ = map(shown_ms, ledger.percentiles().values())
         top = ", ".join(f"{name} {device.score:.2f}" for name, device in ledger.top(3))
         upstream = ledger.statuses["serve"].sent_upstream_bytes if "serve" in ledger.statuses else 0
         return (
             f"{self.elapsed_s:5.1f} s  in {events}  out {ledger.predictions}  "
-            f"flagged {ledger.flagged}  p50 {shown['p50_ms']} ms  p99 {shown['p99_ms']} ms  "
+            f"flagged {ledger.flagged}  p50 {p50} ms  p99 {p99} ms  "
             f"raw {raw} B  upstream {upstream} B  top {top}  {self._note()}".rstrip()
         )
 

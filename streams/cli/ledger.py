@@ -134,3 +134,12 @@ class Ledger:
         """The devices of the highest scores."""
         ranked = sorted(self.devices.items(), key=lambda item: -item[1].highest)
         return ranked[:count]
+
+
+def shown_ms(value: float | None) -> str:
+    """A latency as people read it, milliseconds.
+
+    >>> shown_ms(41.5), shown_ms(None)
+    ('41.5', '…')
+    """
+    return "…" if value is None else f"{value}"

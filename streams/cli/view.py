@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from headrace.streams.cli.ledger import DeviceView, Ledger
+from headrace.streams.cli.ledger import DeviceView, Ledger, shown_ms
 
 _BARS = " ▁▂▃▄▅▆▇█"
 TOP = 8
@@ -63,7 +63,7 @@ class LiveView:
         ledger, (events, raw) = self._ledger, self._sent()
         seconds = max(self._elapsed_s(), 1e-3)
         lag = {name: status.lag for name, status in ledger.statuses.items()}
-        shown = ledger.percentiles()
+        p50, p99, p999 = map(shown_ms, ledger.percentiles().values())
         upstream = ledger.statuses["serve"].sent_upstream_bytes if "serve" in ledger.statuses else 0
         serve = ledger.statuses.get("serve")
         cache = "off" if serve is None or serve.cache is None else f"{serve.cache:.0%} hits"
@@ -75,8 +75,7 @@ class LiveView:
             f"dead {ledger.count('dead')}  late {ledger.count('late')}",
         )
         table.add_row(
-            f"latency ms  p50 [b]{shown['p50_ms']}[/b]  p99 [b]{shown['p99_ms']}[/b]"
-            f"  p99.9 {shown['p999_ms']}",
+            f"latency ms  p50 [b]{p50}[/b]  p99 [b]{p99}[/b]  p99.9 {p999}",
             f"model {ledger.model or '…'}",
             f"cache {cache}",
             f"lag {sum(lag.values())}",
