@@ -38,7 +38,7 @@ from headrace.streams.delivery.runner import StageRunner
 from headrace.streams.delivery.share import DeadLetterShare
 from headrace.streams.remembering import remember_served
 from headrace.streams.resting import Resting, say_rests
-from headrace.streams.site.modes import check_mode
+from headrace.streams.sites.modes import check_mode
 from headrace.streams.source import StageSource
 from headrace.streams.transport.publish import KafkaPublisher
 from headrace.streams.transport.stage import StageTransport

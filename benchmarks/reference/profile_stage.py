@@ -31,7 +31,7 @@ from headrace.schemas.topics import topics_of
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.bus.options import client_options
 from headrace.streams.bus.reads import read_range
-from headrace.streams.site.positions import settle_positions
+from headrace.streams.sites.positions import settle_positions
 from headrace.streams.workers.jobs import STAGES, Endpoints, Status
 
 WORKER = Path(__file__).parent / "profile_worker.py"

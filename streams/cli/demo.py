@@ -16,7 +16,7 @@ import click
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import Settings
 from headrace.streams.cli.context import load, pipeline_file
-from headrace.streams.site.meanwhile import begun
+from headrace.streams.sites.meanwhile import begun
 
 PLAIN_SECONDS = 20.0
 """How long the demo runs where nobody watches a terminal."""

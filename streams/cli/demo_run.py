@@ -22,8 +22,8 @@ from headrace.streams.client.clock import wall_clock
 from headrace.streams.console.door import Console
 from headrace.streams.producers.host import HostSource
 from headrace.streams.producers.produce import Record, produce
-from headrace.streams.site.assembly import Site, shown_of
-from headrace.streams.site.backing import Backing
+from headrace.streams.sites.assembly import Site, shown_of
+from headrace.streams.sites.backing import Backing
 from headrace.streams.workers.jobs import STAGES, Endpoints
 from headrace.streams.workers.spawning import Spawner
 

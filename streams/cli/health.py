@@ -27,7 +27,7 @@ from headrace.streams.cli.findings import (
 )
 from headrace.streams.cli.snapshots import snapshot_finding
 from headrace.streams.local.local_kafka import LocalKafka
-from headrace.streams.site.modes import check_mode, check_transactions
+from headrace.streams.sites.modes import check_mode, check_transactions
 
 LEAST_OUTAGE_H = 1.0
 """An outage that has to be survived: somebody has to notice, come and mend it."""

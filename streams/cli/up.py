@@ -14,7 +14,7 @@ from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.cli.context import load, pipeline_file, until_signal
 from headrace.streams.console.door import Console
 from headrace.streams.health.server import HealthServer
-from headrace.streams.site.sites import Sites
+from headrace.streams.sites.several import Sites
 from headrace.streams.workers.jobs import ALL_STAGES, Status
 
 LINE_EVERY_S = 5.0

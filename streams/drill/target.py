@@ -24,7 +24,7 @@ from headrace.streams.drill.ledger import Dump, Records
 from headrace.streams.drill.load import DEVICES, START_MS, Fleet
 from headrace.streams.drill.sender import Sender
 from headrace.streams.drill.services import Services
-from headrace.streams.site.positions import settle_positions
+from headrace.streams.sites.positions import settle_positions
 from headrace.streams.workers.jobs import STAGES, Endpoints, groups_of
 
 Rows = tuple[bytes, bytes, bytes]

@@ -28,7 +28,7 @@ from headrace.streams.bus.reads import log_ranges, read_range
 from headrace.streams.client.deadletters import DeadLetter, DeadLetters
 from headrace.streams.client.kafka_bus import KafkaBus
 from headrace.streams.drill.workers import Workers
-from headrace.streams.site.positions import settle_positions
+from headrace.streams.sites.positions import settle_positions
 from headrace.streams.workers.jobs import Endpoints
 
 COMMAND = "from headrace.streams.cli.main import main; main()"

@@ -30,7 +30,7 @@ from headrace.streams.bus.reads import log_ranges, read_range
 from headrace.streams.bus.removal import remove_group, remove_topics
 from headrace.streams.client.kafka_bus import KafkaBus
 from headrace.streams.pipeline import plan_stage, run_stage
-from headrace.streams.site.positions import settle_positions
+from headrace.streams.sites.positions import settle_positions
 from headrace.streams.workers.jobs import Endpoints
 from headrace.streams.workers.running_stage import RunningStage
 

@@ -14,7 +14,7 @@ from headrace.schemas.pipeline import load_pipeline
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.bus.reads import log_ranges
 from headrace.streams.drill.workers import Workers
-from headrace.streams.site.positions import settle_positions
+from headrace.streams.sites.positions import settle_positions
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from headrace.schemas.errors import SettingsError
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.schemas.settings import BusSettings
 from headrace.streams.bus.options import client_options
-from headrace.streams.site.modes import check_mode, check_transactions
+from headrace.streams.sites.modes import check_mode, check_transactions
 
 HOSTS = Path(__file__).parents[3] / "examples" / "hosts" / "pipeline.toml"
 

@@ -15,7 +15,7 @@ from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import BusSettings, Settings, WorkerSettings
 from headrace.streams.cli.context import pipeline_file
 from headrace.streams.client import Producer
-from headrace.streams.site.assembly import Site
+from headrace.streams.sites.assembly import Site
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -18,7 +18,7 @@ from headrace.schemas.topics import topics_of
 from headrace.streams.bus.admin import ensure_topics
 from headrace.streams.bus.options import client_options
 from headrace.streams.cli.context import pipeline_file
-from headrace.streams.site.positions import settle_positions
+from headrace.streams.sites.positions import settle_positions
 from headrace.streams.workers.jobs import Endpoints, Status
 
 ENDS_S = 20.0

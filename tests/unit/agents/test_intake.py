@@ -20,7 +20,7 @@ from headrace.schemas.topics import topics_of
 from headrace.streams.agents.enrich import EnrichAgent
 from headrace.streams.agents.intake import IntakeAgent
 from headrace.streams.client.partition import Partitioner
-from headrace.streams.site.assembly import Site
+from headrace.streams.sites.assembly import Site
 from headrace.streams.workers.jobs import ALL_STAGES, STAGES
 
 PIPELINE: Pipeline = world.pipeline(rekey=True, id=None)

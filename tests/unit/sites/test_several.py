@@ -13,7 +13,7 @@ from headrace.schemas.pipeline import Model, Pipeline, Topics
 from headrace.schemas.topics import topics_of
 from headrace.schemas.views import Feature, View
 from headrace.streams.health.several import SeveralHealth
-from headrace.streams.site.sites import check_apart
+from headrace.streams.sites.several import check_apart
 
 
 def pipeline(name: str, **topics: str) -> tuple[Path, Pipeline]:

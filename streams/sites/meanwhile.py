@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from headrace.schemas.settings import Settings
-from headrace.streams.site.backing import Backing
+from headrace.streams.sites.backing import Backing
 from headrace.streams.workers.spawning import Spawner
 
 HEAD_START_TURNS = 20

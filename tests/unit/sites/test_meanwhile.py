@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.streams.site.meanwhile import import_meanwhile
+from headrace.streams.sites.meanwhile import import_meanwhile
 
 TURNS = 12
 """More turns of the loop than it takes to start bus and store."""

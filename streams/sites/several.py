@@ -17,8 +17,8 @@ from headrace.streams.health.several import SeveralHealth
 from headrace.streams.observe.export import OtlpExport, check_otlp
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.samples import Histograms, added
-from headrace.streams.site.assembly import Site, shown_of
-from headrace.streams.site.backing import Backing
+from headrace.streams.sites.assembly import Site, shown_of
+from headrace.streams.sites.backing import Backing
 from headrace.streams.workers.jobs import Endpoints
 from headrace.streams.workers.spawning import Spawner
 

@@ -27,9 +27,9 @@ from headrace.streams.observe.perceived import Perceived
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
 from headrace.streams.observe.webhook import Webhook
-from headrace.streams.site.backing import Backing
-from headrace.streams.site.modes import check_mode, check_transactions
-from headrace.streams.site.positions import check_store, settle_positions
+from headrace.streams.sites.backing import Backing
+from headrace.streams.sites.modes import check_mode, check_transactions
+from headrace.streams.sites.positions import check_store, settle_positions
 from headrace.streams.workers.jobs import Endpoints, Status, stages_of
 from headrace.streams.workers.spawning import Spawner
 from headrace.streams.workers.supervisor import Supervisor
