@@ -98,6 +98,10 @@ class Decoder:
         spec: The mapping.
         registry: Device registry whose columns become attributes.
 
+    Attributes:
+        low: float64 (M,), smallest value of each metric.
+        high: Largest.
+
     Raises:
         PipelineFileError: two paths contradict each other, or one reaches into a raw or personal
             field, or reads a metric from a CloudEvents attribute. Fatal.
@@ -130,8 +134,8 @@ class Decoder:
         self._read_table = shape.table([place(path) for path in paths])
         self._read_labels = {name: shape.reader(path) for name, path in labels.items()}
         bounds = spec.metrics.values()
-        self._low = np.array([-LARGEST if m.min is None else max(m.min, -LARGEST) for m in bounds])
-        self._high = np.array([LARGEST if m.max is None else min(m.max, LARGEST) for m in bounds])
+        self.low = np.array([-LARGEST if m.min is None else max(m.min, -LARGEST) for m in bounds])
+        self.high = np.array([LARGEST if m.max is None else min(m.max, LARGEST) for m in bounds])
         self._required = np.array([m.required for m in bounds])
 
     def __call__(self, records: RecordBatch) -> Decoded:
@@ -259,15 +263,19 @@ class Decoder:
         parsed = parse_iso(found) if self._unit == "iso" else parse_numbers(found, self._unit)
         times, valid = parsed
         verdicts.mark("time.invalid", ~valid)
-        # A broker's time may be any int64 where producers set it: what is added to it wraps around.
-        verdicts.mark("time.future", times - round(self._spec.max_skew_s * 1000) > log_times)
+        verdicts.mark("time.future", self.ahead(times, log_times))
         return times
+
+    def ahead(self, times: I64, log_times: I64) -> Bools:
+        """Whether times are later than the broker's by more than devices may be; both in ms."""
+        # A broker's time may be any int64 where producers set it: what is added to it wraps around.
+        return times - round(self._spec.max_skew_s * 1000) > log_times
 
     def _columns(self, structs: list[Any], verdicts: Verdicts) -> F64:
         columns = self._numbers(structs)
         absent: Bools = np.isnan(columns) & self._required
         verdicts.mark("metric.missing", np.logical_or.reduce(absent, axis=1))
-        outside: Bools = (columns < self._low) | (columns > self._high)
+        outside: Bools = (columns < self.low) | (columns > self.high)
         verdicts.mark("metric.range", np.logical_or.reduce(outside, axis=1))
         columns += 0.0
         return columns
@@ -286,7 +294,7 @@ class Decoder:
 
     def _attributes(self, structs: list[Any], entities: list[str]) -> dict[str, list[str]]:
         labels = {
-            name: _labels(list(read(structs)), self._spec.attributes[name])
+            name: clean_labels(list(read(structs)), self._spec.attributes[name])
             for name, read in self._read_labels.items()
         }
         return labels | self._registry.attributes(entities)
@@ -332,7 +340,7 @@ def _texts(values: list[Any], verdicts: Verdicts) -> list[str]:
     return [text_of(value) for value in values]
 
 
-def _labels(values: list[Any], spec: Attribute) -> list[str]:
+def clean_labels(values: list[Any], spec: Attribute) -> list[str]:
     """Attribute texts, cut or restricted to the declared ones."""
     default, known = spec.default, frozenset(spec.values)
     if set(map(type, values)) != {str}:

@@ -71,6 +71,26 @@ def parse_iso(texts: Sequence[str]) -> tuple[I64, Bools]:
     return times, times != _INVALID
 
 
+def parse_iso_bytes(raw: NDArray[np.uint8]) -> tuple[I64, Bools]:
+    """`parse_iso` of texts that are all of one length.
+
+    Args:
+        raw: uint8 (N, length), N > 0: their ASCII bytes.
+
+    Example:
+        >>> parse_iso_bytes(np.frombuffer(b"2026-11-21T10:00:00Z", np.uint8)[None])[0].item()
+        1795255200000
+    """
+    zone = _ZULU if raw[0, -1:].tobytes() == b"Z" else _OFFSET
+    if raw.shape[1] in _FAST_LENGTHS[zone]:
+        times = _parse_raw(raw, zone)
+    else:
+        times = np.full(len(raw), _INVALID)
+    for row in np.flatnonzero(times == _INVALID).tolist():
+        times[row] = parse_one(raw[row].tobytes().decode("ascii"))
+    return times, times != _INVALID
+
+
 def _zone_of(text: str) -> int:
     return _ZULU if text[-1:] == "Z" else _OFFSET
 
@@ -90,9 +110,15 @@ def _parse_fixed(texts: Sequence[str], length: int, zone: int) -> I64:
     joined = "".join(texts)
     if not joined.isascii():
         return np.full(len(texts), _INVALID)
-    raw = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(-1, length)
+    return _parse_raw(np.frombuffer(joined.encode("ascii"), np.uint8).reshape(-1, length), zone)
+
+
+def _parse_raw(raw: NDArray[np.uint8], zone: int) -> I64:
+    """ASCII texts (N, length) of one kind of zone; what is no time becomes invalid."""
+    length = raw.shape[1]
     if (raw[:, _SHARED] == raw[0, _SHARED]).all() and (raw[:, -zone:] == raw[0, -zone:]).all():
-        hour = parse_one(f"{texts[0][_SHARED]}00:00{texts[0][-zone:]}")
+        first = raw[0].tobytes().decode("ascii")
+        hour = parse_one(f"{first[_SHARED]}00:00{first[-zone:]}")
         if hour != _INVALID:
             return _parse_within(hour, raw, zone)
     columns = raw.T

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from headrace.enrichers.decode import Decoder
@@ -10,6 +12,10 @@ from headrace.schemas.batch import RecordBatch
 from headrace.schemas.pipeline import Pipeline
 from headrace.streams.arrow import arrow
 from headrace.streams.replay.forms import Columns, Form, spread, stamp, stamps
+from headrace.streams.replay.uniform import Uniform
+
+_ROWS = 1 << 13
+"""Decoded at a time: so many are decoded one by one where a record is not like the others."""
 
 
 def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY) -> Form:
@@ -26,10 +32,21 @@ def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY)
     pa = arrow()
     decode = Decoder(pipeline.input, registry)
     metrics = pipeline.input.metric_names
+    uniform = Uniform(pipeline.input, registry, decode)
     attributes = list(decode(_nothing()).events.attributes)
     text = pa.string()
 
     def rows(records: RecordBatch) -> Columns:
+        parts = [arrays(records.slice(a, a + _ROWS)) for a in range(0, len(records), _ROWS)]
+        if len(parts) == 1:
+            return Columns(parts[0])
+        return Columns([pa.concat_arrays(columns) for columns in zip(*parts, strict=True)])
+
+    def arrays(records: RecordBatch) -> list[Any]:
+        alike = uniform.columns(records)
+        return exact(records) if alike is None else [*alike, pa.nulls(len(records), text)]
+
+    def exact(records: RecordBatch) -> list[Any]:
         done = decode(records)
         events, count = done.events, len(records)
         columns = [stamps(events.event_times_ms), pa.array(events.ids, text)]
@@ -40,7 +57,7 @@ def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY)
         codes = pa.nulls(count, text)
         if done.dead:
             codes = pa.array([done.dead.get(row) for row in range(count)], text)
-        return Columns([*(spread(column, done.rows, count) for column in columns), codes])
+        return [*(spread(column, done.rows, count) for column in columns), codes]
 
     return Form(
         role,
