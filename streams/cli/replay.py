@@ -87,6 +87,7 @@ def replay(ctx: click.Context) -> None:
     show_default=True,
     help="Of the files in --out.",
 )
+@click.option("--by-day", is_flag=True, help="A folder for each day of --by, UTC (Parquet).")
 @click.option("--raw", is_flag=True, help="Add key, value and headers as they were read.")
 @click.option(
     "--export",
@@ -118,6 +119,7 @@ def table(
     prediction: str | None,
     out: Path | None,
     form: Any,
+    by_day: bool,
     raw: bool,
     export: Path | None,
     rate: float | None,
@@ -138,6 +140,8 @@ def table(
         raise click.UsageError("--into writes a topic, --out and --group files; choose one")
     if group is not None and out is None:
         raise click.UsageError("--group shares a folder; name it with --out")
+    if by_day and (out is None or form != "parquet"):
+        raise click.UsageError("--by-day lays out folders of Parquet files; name one with --out")
     if not topic and export is None:
         raise click.UsageError("which topic? name a role such as predictions, or a topic")
     if rate is not None and full_speed:
@@ -170,7 +174,7 @@ def table(
     if out is None:
         return run(print_rows(ask, wanted, full_speed=full_speed)) or 0
     count = workers or (1 if order.is_gentle else len(os.sched_getaffinity(0)))
-    report = run(export_with_progress(order, wanted, form, count, group))
+    report = run(export_with_progress(order, wanted, form, count, group, by_day=by_day))
     if report is None:
         click.echo("stopped; run the same again to go on", err=True)
         return INCOMPLETE

@@ -61,12 +61,13 @@ def plain(value: Any) -> str:
 
 
 async def export_with_progress(
-    order: Order, wanted: Wanted, form: Format, workers: int, group: str | None
+    order: Order, wanted: Wanted, form: Format, workers: int, group: str | None, *, by_day: bool
 ) -> Report:
     """Run an export, go on with one, or share one; progress on standard error."""
     helpers = 0 if group is not None else workers - 1
     async with Crew(helpers) as crew:
-        sheet = await begin_export(order, wanted, form, now_ms=round(wall_clock() * 1000))
+        now_ms = round(wall_clock() * 1000)
+        sheet = await begin_export(order, wanted, form, now_ms=now_ms, by_day=by_day)
         progress = Progress()
         telling = asyncio.create_task(_tell(progress))
         try:

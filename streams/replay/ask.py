@@ -75,8 +75,12 @@ async def sheet_of(
     form: Format,
     now_ms: int,
     part_offsets: int = PART_OFFSETS,
+    by_day: bool = False,
 ) -> Sheet:
     """What an export of a source would be of, planned now.
+
+    By day, that is the day of the clock that `wanted` names; of the broker's where rows have no
+    other.
 
     Raises:
         SettingsError: a range that cannot be, or rows without what they are chosen by. Fatal.
@@ -94,4 +98,5 @@ async def sheet_of(
         plan=plan,
         format=form,
         part_offsets=part_offsets,
+        day_of=((wanted.by == "event" and source.facts.time) or "log_time") if by_day else None,
     )

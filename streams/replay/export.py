@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.schemas.errors import StateError
 from headrace.streams.replay.choose import choose
-from headrace.streams.replay.folder import UNREADABLE_NAMED, Folder, Mark, Sheet, digest_of
+from headrace.streams.replay.days import DayFiles
+from headrace.streams.replay.folder import UNREADABLE_NAMED, Folder, Mark, Sheet
 from headrace.streams.replay.ranges import Missing, Span
 from headrace.streams.replay.source import Piece, Source
 from headrace.streams.replay.throttle import Throttle
@@ -66,14 +67,13 @@ class Exporter:
             OSError: what writing raised, likewise.
         """
         tally = _Tally()
-        file = self._folder.file_of(span, self._sheet)
-        out: PartFile | None = None
+        out: PartFile | DayFiles | None = None
         try:
             at = span.start
             while at < span.stop:
                 try:
                     async for piece in self._source.pieces(span._replace(start=at), self._fetch):
-                        out = self._take(piece, out, file, tally)
+                        out = self._take(piece, out, span, tally)
                         self._told(piece.next - at)
                         at = piece.next
                         await self._throttle.took(piece.size, piece.records)
@@ -82,13 +82,12 @@ class Exporter:
                 except StateError as error:
                     at = await self._after_gap(span, at, tally, error)
             await self._source.check_same(self._sheet.plan, span.partition)
-            if out is not None:
-                out.close()
+            files = out.close() if out is not None else []
         except BaseException:
             if out is not None:
                 out.drop()
             raise
-        mark = self._mark(span, file if out is not None else None, tally, out.rows if out else 0)
+        mark = self._mark(span, files, tally, out.rows if out else 0)
         self._folder.mark(mark)
         return mark
 
@@ -97,17 +96,26 @@ class Exporter:
         return self._throttle.fetch_bytes
 
     def _take(
-        self, piece: Piece, out: PartFile | None, file: Path, tally: _Tally
-    ) -> PartFile | None:
+        self, piece: Piece, out: PartFile | DayFiles | None, span: Span, tally: _Tally
+    ) -> PartFile | DayFiles | None:
         wanted, facts = self._sheet.plan.wanted, self._sheet.table
         rows, undated = choose(piece.table, facts, wanted, self._prediction)
         tally.add(piece, undated)
         if not rows.num_rows:
             return out
         if out is None:
-            out = PartFile(file, self._schema, self._sheet.format, facts.labels)
+            out = self._begin(self._folder.file_of(span, self._sheet))
         out.write(rows)
         return out
+
+    def _begin(self, file: Path) -> PartFile | DayFiles:
+        sheet, labels = self._sheet, self._sheet.table.labels
+        if sheet.day_of is None:
+            return PartFile(file, self._schema, sheet.format, labels)
+        name = f"{file.parent.name}-{file.name}"
+        return DayFiles(
+            self._folder.path, sheet.day_key, name, sheet.day_of, self._schema, labels
+        )  # fmt: skip
 
     async def _after_gap(self, span: Span, at: int, tally: _Tally, error: StateError) -> int:
         """Where to go on when the log no longer holds `at`; what is gone is noted.
@@ -133,14 +141,11 @@ class Exporter:
         )
         return stop
 
-    def _mark(self, span: Span, file: Path | None, tally: _Tally, rows: int) -> Mark:
-        content = file.read_bytes() if file is not None else b""
+    def _mark(self, span: Span, files: Sequence[Path], tally: _Tally, rows: int) -> Mark:
         return Mark(
             span=span,
-            file=None if file is None else str(file.relative_to(self._folder.path)),
+            files=tuple(self._folder.made(file) for file in files),
             rows=rows,
-            bytes=len(content),
-            digest=digest_of(content) if content else "",
             undated=tally.undated,
             unreadable=tally.unreadable,
             named=tuple(tally.named),

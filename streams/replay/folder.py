@@ -2,6 +2,7 @@
 
     _replay.json            what is exported, from where to where: written before anything else
     p00003/000000000262144.parquet    a part: rows of one partition from that offset on
+    day=2026-05-01/p00003-000000000262144.parquet    its rows of one day, where days are asked for
     .parts/p00003-000000000262144.json   its mark: written once it has its name
     _report.json            the totals, and what is missing: written last
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import os
 import secrets
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ import msgspec
 
 from headrace.schemas.errors import SettingsError
 from headrace.streams.arrow import arrow
-from headrace.streams.replay.forms import Facts
+from headrace.streams.replay.forms import Facts, unique
 from headrace.streams.replay.ranges import Missing, Plan, Span
 from headrace.streams.replay.writing import Format
 
@@ -45,6 +47,7 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
         plan: Where its rows are.
         format: Of the files.
         part_offsets: Offsets of one part.
+        day_of: Time by whose day, UTC, each part is cut into files; None does not cut.
     """
 
     table: Facts
@@ -53,6 +56,7 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     format: Format
     part_offsets: int = PART_OFFSETS
+    day_of: str | None = None
 
     @property
     def arrow_schema(self) -> Any:
@@ -64,6 +68,11 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
     def parts(self) -> list[Span]:
         """Its parts, in order."""
         return self.plan.parts(self.part_offsets)
+
+    @property
+    def day_key(self) -> str:
+        """What names the folders of days; readers make a column of it, so no other is called so."""
+        return unique([*self.arrow_schema.names, "day"])[-1]
 
     def alike(self, other: Sheet) -> bool:
         """Whether `other` asks for the same, whatever the log has gained or lost meanwhile."""
@@ -86,15 +95,27 @@ def schema_text(schema: Any) -> str:
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a part.
+
+    Attributes:
+        name: Below the folder.
+        bytes: Its size.
+        digest: BLAKE2b of it, 32 hex digits.
+    """
+
+    name: str
+    bytes: int
+    digest: str
+
+
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one part.
 
     Attributes:
         span: Its offsets.
-        file: Its file, below the folder; None where no row was asked for in it.
-        rows: Rows in it.
-        bytes: Size of the file.
-        digest: BLAKE2b of the file, 32 hex digits.
+        files: Its files; none where no row was asked for in it.
+        rows: Rows in them.
         undated: Rows left out for want of an event time to choose them by.
         unreadable: Records that are not what their topic carries: they gave no row.
         named: The first of them.
@@ -103,10 +124,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     span: Span
-    file: str | None = None
+    files: tuple[Made, ...] = ()
     rows: int = 0
-    bytes: int = 0
-    digest: str = ""
     undated: int = 0
     unreadable: int = 0
     named: tuple[str, ...] = ()
@@ -188,6 +207,12 @@ class Folder:
         start = span.start // sheet.part_offsets * sheet.part_offsets
         return self.path / f"p{span.partition:05d}" / f"{start:015d}.{sheet.format}"
 
+    def made(self, file: Path) -> Made:
+        """What a mark says of a file."""
+        content = file.read_bytes()
+        name = str(file.relative_to(self.path))
+        return Made(name=name, bytes=len(content), digest=digest_of(content))
+
     def mark(self, mark: Mark) -> None:
         """Say that a part is done; its file has its name."""
         place = self._mark_of(mark.span)
@@ -211,7 +236,9 @@ class Folder:
 
         Nobody else may be at work here.
         """
-        for left in self.path.glob("p*/.*"):
+        for left in itertools.chain(self.path.glob("p*/.*"), self.path.glob("*=*/.*")):
+            left.unlink(missing_ok=True)
+        for left in self._marks().glob(".*"):
             left.unlink(missing_ok=True)
         marks = self.done(spans)
         for span in [span for span, mark in marks.items() if not self._is_whole(mark)]:
@@ -220,12 +247,12 @@ class Folder:
         return marks
 
     def _is_whole(self, mark: Mark) -> bool:
-        if mark.file is None:
-            return True
         try:
-            return digest_of((self.path / mark.file).read_bytes()) == mark.digest
+            same = all(self.made(self.path / made.name) == made for made in mark.files)
         except FileNotFoundError:
             return False
+        # Of rows, but no files: the mark of an older version, which named them otherwise.
+        return same and bool(mark.files) == bool(mark.rows)
 
     def finish(self, sheet: Sheet) -> Report | None:
         """Write the report where every part is done; None where some is not."""
@@ -252,7 +279,10 @@ class Folder:
         Raises:
             SettingsError: fatal.
         """
-        found = sum(self.file_of(part, sheet).is_file() for part in sheet.parts)
+        if sheet.day_of is not None:
+            found = sum(1 for _ in self.path.glob(f"{sheet.day_key}=*/*.{sheet.format}"))
+        else:
+            found = sum(self.file_of(part, sheet).is_file() for part in sheet.parts)
         if found < report.files:
             raise SettingsError(
                 f"the export of {report.topic} in {str(self.path)!r} has {found} of its "
@@ -285,8 +315,8 @@ def total(sheet: Sheet, marks: Sequence[Mark]) -> Report:
         topic=sheet.plan.topic,
         role=sheet.table.role,
         rows=sum(mark.rows for mark in marks),
-        files=sum(mark.file is not None for mark in marks),
-        bytes=sum(mark.bytes for mark in marks),
+        files=sum(len(mark.files) for mark in marks),
+        bytes=sum(made.bytes for mark in marks for made in mark.files),
         undated=sum(mark.undated for mark in marks),
         unreadable=sum(mark.unreadable for mark in marks),
         named=tuple(named[:UNREADABLE_NAMED]),

@@ -7,7 +7,7 @@ import contextlib
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from headrace.streams.replay.ranges import Span, Wanted
 from headrace.streams.replay.throttle import Throttle
 from headrace.streams.replay.worker import Answer, Order
 from headrace.streams.replay.writing import Format
+from headrace.streams.together import all_of
 
 _LINE_BYTES = 1 << 22
 
@@ -38,7 +39,13 @@ class Progress:
 
 
 async def begin_export(
-    order: Order, wanted: Wanted, form: Format, *, now_ms: int, part_offsets: int = PART_OFFSETS
+    order: Order,
+    wanted: Wanted,
+    form: Format,
+    *,
+    now_ms: int,
+    part_offsets: int = PART_OFFSETS,
+    by_day: bool = False,
 ) -> Sheet:
     """Plan an export into the order's folder, or find the one that was begun there.
 
@@ -48,8 +55,9 @@ async def begin_export(
     """
     async with open_source(order.ask) as source:
         sheet = await sheet_of(
-            order.ask, source, wanted, form=form, now_ms=now_ms, part_offsets=part_offsets
-        )
+            order.ask, source, wanted, form=form, now_ms=now_ms, part_offsets=part_offsets,
+            by_day=by_day,
+        )  # fmt: skip
     return Folder(Path(order.folder)).begin(sheet)
 
 
@@ -115,22 +123,11 @@ async def run_export(
     works = [_make_parts(share, folder, sheet, todo, progress.passed)]
     if crew is not None and helpers:
         works += crew.drives(share, todo, progress.passed)
-    await _all(works)
+    await all_of(*works)
     report = folder.finish(sheet)
     if report is None:
         raise FatalError(f"parts of the export in {order.folder!r} went away; run it again")
     return report
-
-
-async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Until every one has ended, or one has failed; then none is left."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _make_parts(

@@ -157,7 +157,8 @@ class Database:
             )
         folder.check_files(sheet, report)
         if report.files:
-            files = f"read_parquet({_text(str(path / 'p*' / '*.parquet'))})"
+            folders = "p*" if sheet.day_of is None else f"{sheet.day_key}=*"
+            files = f"read_parquet({_text(str(path / folders / '*.parquet'))})"
         else:
             empty = sheet.arrow_schema.empty_table()
             self._connection.register(f"empty {name}", empty)

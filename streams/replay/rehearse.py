@@ -16,6 +16,7 @@ from headrace.schemas.errors import SettingsError
 from headrace.streams.client.kafka_bus import KafkaWriter
 from headrace.streams.replay.forms import RAW
 from headrace.streams.replay.frames import Replayed
+from headrace.streams.together import all_of
 
 CHUNK_ROWS = 500
 LONGEST_WAIT_S = 0.2
@@ -97,13 +98,7 @@ class Rehearsal:
             times = [self._times(first) for _, first, _ in streams]
             dated = [t[np.isfinite(t)][:1] for t in times]
             self._first_ms = float(min((t[0] for t in dated if len(t)), default=0))
-            tasks = [asyncio.create_task(self._follow(*stream)) for stream in streams]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await all_of(*(self._follow(*stream) for stream in streams))
         return self.done
 
     async def _follow(self, partition: int, batch: Any, rows: AsyncGenerator[Any]) -> None:

@@ -137,6 +137,11 @@ class ExportSource:
                 f"finish it, or name another"
             )
         folder.check_files(sheet, report)
+        if sheet.day_of is not None:
+            raise SettingsError(
+                f"the export in {str(path)!r} is cut by day, so its rows are no longer in the "
+                f"order of the log; query it with SQL, or make one that is not"
+            )
         if raw and not sheet.table.raw:
             raise SettingsError(
                 f"the export in {str(path)!r} has no records as they were read; make it with --raw"

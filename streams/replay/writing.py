@@ -88,12 +88,13 @@ class PartFile:
         for group in self._groups.add(batch):
             self._put(group)
 
-    def close(self) -> None:
-        """Write the rest, and give the file its name."""
+    def close(self) -> list[Path]:
+        """Write the rest, and give the file its name; the files there are now."""
         self._put(self._groups.rest())
         self._writer.close()
         self._out.close()
         self._beside.rename(self._file)
+        return [self._file]
 
     def drop(self) -> None:
         """Leave nothing."""

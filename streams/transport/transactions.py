@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from headrace.schemas.errors import (
 from headrace.schemas.protocols import Output
 from headrace.streams.bus.connection import mapped_errors
 from headrace.streams.bus.errors import explain
+from headrace.streams.together import all_of
 from headrace.streams.transport.former_owner import FormerOwners
 from headrace.streams.transport.group_offsets import GroupOffsets, Member
 from headrace.streams.transport.publish import FAILED, record_batches, seen
@@ -302,7 +303,8 @@ class Transactions:
             await producer.begin_transaction()
         offsets = {share.source: OffsetAndMetadata(share.upto, self._name) for share in shares}
         sending = [_sent(producer, output) for share in shares for output in share.outputs]
-        await _all_of(producer.send_offsets_to_transaction(offsets, self._group), *sending)
+        # When one fails, none of the others may send anything any more.
+        await all_of(producer.send_offsets_to_transaction(offsets, self._group), *sending)
 
     async def _commit(self, producer: AIOKafkaProducer) -> None:
         await producer.commit_transaction()
@@ -333,17 +335,6 @@ class Transactions:
         if self._working is not None:
             self._working.cancel()
         await self._let_go()
-
-
-async def _all_of(*steps: Coroutine[Any, Any, None]) -> None:
-    """Await all; when one fails, none of the others may send anything any more."""
-    tasks = [asyncio.create_task(step) for step in steps]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
 
 
 async def _sent(producer: AIOKafkaProducer, output: Output) -> None:
