@@ -71,6 +71,21 @@ class RecordBatch:
             None if self.headers is None else self.headers[start:stop],
         )
 
+    def take(self, keep: NDArray[np.bool_]) -> RecordBatch:
+        """The rows where `keep` (bool (N,)) is true; the batch itself when all are."""
+        if keep.all():
+            return self
+        rows = np.flatnonzero(keep).tolist()
+        return RecordBatch(
+            self.topic,
+            self.partition,
+            self.offsets[keep],
+            self.log_times_ms[keep],
+            [self.keys[r] for r in rows],
+            [self.values[r] for r in rows],
+            None if self.headers is None else [self.headers[r] for r in rows],
+        )
+
     def since(self, offset: int) -> RecordBatch:
         """The rows at or above `offset` (possibly none)."""
         return self.slice(int(np.searchsorted(self.offsets, offset)), len(self))

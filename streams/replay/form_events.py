@@ -8,14 +8,14 @@ import numpy as np
 
 from headrace.enrichers.decode import Decoder
 from headrace.enrichers.registry import NO_REGISTRY, Registry
-from headrace.schemas.batch import RecordBatch
+from headrace.schemas.batch import I64, RecordBatch
 from headrace.schemas.pipeline import Pipeline
 from headrace.streams.arrow import arrow
 from headrace.streams.replay.forms import Columns, Form, spread, stamp, stamps
 from headrace.streams.replay.uniform import Uniform
 
 _ROWS = 1 << 13
-"""Decoded at a time: so many are decoded one by one where a record is not like the others."""
+"""Decoded at a time: their bytes and columns stay in the processor's cache."""
 
 
 def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY) -> Form:
@@ -37,14 +37,22 @@ def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY)
     text = pa.string()
 
     def rows(records: RecordBatch) -> Columns:
-        parts = [arrays(records.slice(a, a + _ROWS)) for a in range(0, len(records), _ROWS)]
+        parts = [arrays(records.slice(a, a + _ROWS)) for a in range(0, len(records) or 1, _ROWS)]
         if len(parts) == 1:
             return Columns(parts[0])
         return Columns([pa.concat_arrays(columns) for columns in zip(*parts, strict=True)])
 
     def arrays(records: RecordBatch) -> list[Any]:
         alike = uniform.columns(records)
-        return exact(records) if alike is None else [*alike, pa.nulls(len(records), text)]
+        parts = [[*columns, pa.nulls(len(own), text)] for own, columns in alike]
+        places = [own for own, _ in alike]
+        left = np.ones(len(records), np.bool_)
+        for own in places:
+            left[own] = False
+        if left.any() or not parts:
+            places.append(np.flatnonzero(left))
+            parts.append(exact(records.take(left)))
+        return parts[0] if len(parts) == 1 else _in_order(parts, np.concatenate(places))
 
     def exact(records: RecordBatch) -> list[Any]:
         done = decode(records)
@@ -74,6 +82,14 @@ def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY)
         device="device_id",
         labels=("device_id", *attributes, "code"),
     )
+
+
+def _in_order(parts: list[list[Any]], places: I64) -> list[Any]:
+    """Columns of parts as columns of the whole; `places` is the row of each of theirs."""
+    back = np.empty_like(places)
+    back[places] = np.arange(len(places))
+    order = arrow().array(back)
+    return [arrow().concat_arrays(columns).take(order) for columns in zip(*parts, strict=True)]
 
 
 def _nothing() -> RecordBatch:

@@ -1,4 +1,4 @@
-"""How a JSON object is laid out, so that others can be known to be laid out alike."""
+"""Where the values of a JSON object are, so that others can be known to be laid out alike."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ _TOKEN = re.compile(rb'(?P<text>"[^"]*")|(?P<number>-?[0-9][0-9.]*)|true|false|n
 _DEEPEST = 64
 
 
-class Piece(NamedTuple):
-    """What lies between two commas: a literal head, at most one value, a literal tail.
+class Slot(NamedTuple):
+    """One value that varies.
 
     Attributes:
-        path: Path of the value, dots between the names of nested objects; None: nothing varies.
-        is_text: The value is a text; else a number.
-        head: What is before the value, a text's quote included; all of it where nothing varies.
-        tail: What is after it.
+        path: Dots between the names of nested objects.
+        is_text: It is a text, and what is meant is between its quotes; else a number.
+        start: Its first byte.
+        stop: The byte after its last.
     """
 
-    path: str | None
+    path: str
     is_text: bool
-    head: bytes
-    tail: bytes
+    start: int
+    stop: int
 
 
 class Outline(NamedTuple):
-    """The pieces of an object, and what is where in it.
+    """What is where in an object.
 
     Attributes:
-        pieces: In order.
+        slots: Its texts and numbers, in order.
         objects: Paths of the objects in it.
         scalars: Paths of texts, numbers and constants.
     """
 
-    pieces: tuple[Piece, ...]
+    slots: tuple[Slot, ...]
     objects: frozenset[str]
     scalars: frozenset[str]
 
@@ -54,9 +54,7 @@ class _Scan:
         self._value = value
         self._names: list[str] = []
         self._name: str | None = None
-        self._begin = 0
-        self._found: tuple[str | None, bool, int, int] = _NOTHING
-        self.pieces: list[Piece] = []
+        self.slots: list[Slot] = []
         self.seen: set[str] = set()
         self.objects: set[str] = set()
         self.is_plain = True
@@ -68,25 +66,13 @@ class _Scan:
             self._name = token[0][1:-1].decode("ascii")
             self.is_plain &= "." not in self._name and self._name != ""
         elif is_text or token["number"]:
-            self._found = self._take(), is_text, start + is_text, stop - is_text
+            self.slots.append(Slot(self._take(), is_text, start + is_text, stop - is_text))
         elif sign == b"{":
             self._open()
         elif sign == b"}":
             del self._names[-1:]
-        elif sign == b",":
-            self.end_piece(start)
-            self._begin = stop
         elif sign.isalpha():
             self._take()
-
-    def end_piece(self, stop: int) -> None:
-        """A comma, or the end."""
-        path, is_text, start, end = self._found
-        if path is None:
-            start = end = stop
-        head, tail = self._value[self._begin : start], self._value[end:stop]
-        self.pieces.append(Piece(path, is_text, head, tail))
-        self._found = _NOTHING
 
     def _take(self) -> str:
         """The path of what comes here; nothing else may be there."""
@@ -102,9 +88,6 @@ class _Scan:
             self._name = None
 
 
-_NOTHING = None, False, 0, 0
-
-
 def _is_object(value: bytes) -> bool:
     try:
         is_object = isinstance(msgspec.json.decode(value), dict)
@@ -118,17 +101,14 @@ def outline_of(value: bytes) -> Outline | None:
 
     Arrays, escapes, exponents, names with dots and names that come twice have none.
 
-    Args:
-        value: ASCII without control characters and backslashes.
-
     Example:
         >>> outline = outline_of(b'{"id":"a","at":{"t":12.5},"ok":true}')
-        >>> [piece[0] for piece in outline.pieces]
-        ['id', 'at.t', None]
-        >>> outline.pieces[1]
-        Piece(path='at.t', is_text=False, head=b'"at":{"t":', tail=b'}')
+        >>> outline.slots[1]
+        Slot(path='at.t', is_text=False, start=20, stop=24)
+        >>> outline.lacks("at.u"), outline.lacks("ok.u")
+        (True, False)
     """
-    if not _is_object(value):
+    if b"\\" in value or not value.isascii() or not _is_object(value):
         return None
     scan, at = _Scan(value), 0
     while at < len(value):
@@ -137,7 +117,6 @@ def outline_of(value: bytes) -> Outline | None:
             return None
         at = token.end()
         scan.token(token)
-    scan.end_piece(at)
     if not scan.is_plain:
         return None
-    return Outline(tuple(scan.pieces), frozenset(scan.objects), frozenset(scan.seen - scan.objects))
+    return Outline(tuple(scan.slots), frozenset(scan.objects), frozenset(scan.seen - scan.objects))

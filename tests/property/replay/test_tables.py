@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.schemas.settings import BusSettings
-from headrace.streams.replay import writing
+from headrace.streams.replay import uniform, writing
 from headrace.streams.replay.ask import Ask, sheet_of
 from headrace.streams.replay.export import Exporter
 from headrace.streams.replay.folder import Folder, Report, Sheet
@@ -146,6 +146,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def _small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "GROUP_ROWS", 5)
     monkeypatch.setattr(writing, "GROUP_BYTES", 150)
+    monkeypatch.setattr(uniform, "LEAST_ROWS", 1)
 
 
 @settings(deadline=None, max_examples=25)

@@ -1,4 +1,4 @@
-"""Columns of records laid out alike are the exact decoder's, bit for bit, or none at all."""
+"""Columns of records laid out alike are the exact ones, bit for bit; the rest is left alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from headrace.enrichers.decode import Decoder
 from headrace.enrichers.registry import NO_REGISTRY, Registry
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.input import Input
+from headrace.streams.replay import uniform
+from headrace.streams.replay.layout import Layout
 from headrace.streams.replay.uniform import Uniform
 
 try:
@@ -104,25 +106,35 @@ def bits(column: Any) -> list[Any]:
     return column.to_pylist()  # type: ignore[no-any-return]
 
 
-def expected(decode: Decoder, records: RecordBatch) -> list[list[Any]] | None:
-    """Of the exact decoder; None where some record is dead."""
+def exact(decode: Decoder, records: RecordBatch) -> dict[int, list[Any]]:
+    """Rows of the events, by their rows in the batch."""
     done = decode(records)
     events = done.events
     metrics = [[None if np.isnan(v) else v.tobytes() for v in c] for c in events.metrics.T]
-    columns: list[list[Any]] = [events.ids, events.entities, *metrics]
-    times = events.event_times_ms.tolist()
-    return None if done.dead else [times, *columns, *events.attributes.values()]
+    columns: list[list[Any]] = [events.event_times_ms.tolist(), events.ids, events.entities]
+    columns += [*metrics, *events.attributes.values()]
+    rows = map(list, zip(*columns, strict=True))
+    return dict(zip(done.rows.tolist(), rows, strict=True))
 
 
-def check(spec: Input, registry: Registry, records: RecordBatch) -> bool:
-    """Whether columns were given; they are the exact ones then."""
+def check(
+    spec: Input, registry: Registry, records: RecordBatch, uniform: Uniform | None = None
+) -> list[int]:
+    """Rows that were read, in order; they are the exact ones."""
     decode = Decoder(spec, registry)
-    found = Uniform(spec, registry, decode).columns(records)
-    if found is None:
-        return False
-    found[0] = found[0].cast("int64")
-    assert [bits(column) for column in found] == expected(decode, records)
-    return True
+    expected, seen = exact(decode, records), []
+    for rows, columns in (uniform or Uniform(spec, registry, decode)).columns(records):
+        columns[0] = columns[0].cast("int64")
+        found = list(map(list, zip(*map(bits, columns), strict=True)))
+        assert found == [expected[row] for row in rows.tolist()]
+        seen += rows.tolist()
+    assert len(set(seen)) == len(seen)
+    return sorted(seen)
+
+
+@pytest.fixture(autouse=True)
+def _every_row_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uniform, "LEAST_ROWS", 1)
 
 
 @example((msgspec.convert(SPECS[0], Input), NO_REGISTRY, batch([b"{}"], [b"d1"])))
@@ -144,7 +156,7 @@ def test_what_is_no_json_number_is_never_read_as_one(number: str) -> None:
 
 @pytest.mark.parametrize(("spec", "template"), FITTING[:4])
 def test_a_plain_stream_takes_the_short_way(spec: int, template: int) -> None:
-    """Else nobody would notice that it is gone."""
+    """Else nobody would notice that it is gone: numbers of many lengths, all of them read."""
     number = iter(range(10_000))
 
     def value() -> bytes:
@@ -157,15 +169,47 @@ def test_a_plain_stream_takes_the_short_way(spec: int, template: int) -> None:
 
     records = batch([value() for _ in range(100)], [b"d1"] * 100)
     registry = Registry({"site": {"d1": "north"}})
-    assert check(msgspec.convert(SPECS[spec], Input), registry, records)
+    assert check(msgspec.convert(SPECS[spec], Input), registry, records) == list(range(100))
+
+
+def test_one_record_that_differs_is_left_alone() -> None:
+    """Dead, late, of another key, or just laid out otherwise: its neighbours are read."""
+    spec = msgspec.convert(SPECS[0], Input)
+    plain = TEMPLATES[0].replace("%T", "1970-01-01T00:00:01Z").replace("%D", "d1")
+    plain = plain.replace("%I", "i").replace("%S", "s").replace("%N", "7")
+    values: list[bytes | None] = [plain.encode()] * 9
+    values[1] = plain.replace('"a":7', '"a":-').encode()
+    values[2] = plain.replace("00:01Z", "99:01Z").encode()
+    values[3] = plain.replace("1970", "2070").encode()
+    values[4] = plain.replace('"x":"s"', '"x":"\\"').encode()
+    values[5] = None
+    values[6] = plain.replace('"d1"', '"d2"').encode()
+    assert check(spec, NO_REGISTRY, batch(values, [b"d1"] * 9)) == [0, 7, 8]
+
+
+@settings(deadline=None)
+@given(st.integers(-(10**15) + 1, 10**15 - 1), st.integers(0, 14))
+def test_numbers_are_read_as_json_has_them(digits: int, decimals: int) -> None:
+    """To the bit, up to fifteen digits."""
+    size = str(abs(digits)).rjust(decimals + 1, "0")
+    text = ("-" if digits < 0 else "") + size[: len(size) - decimals]
+    text += "." + size[-decimals:] if decimals else ""
+    value = b'{"a":' + text.encode() + b"}"
+    layout = Layout.of(value)
+    assert layout is not None
+    matrix = np.frombuffer(value, np.uint8).reshape(1, -1)
+    if layout.decimals("a") >= 0:
+        assert layout.numbers(matrix, "a")[0].tobytes() == np.float64(float(text) + 0.0).tobytes()
+    else:
+        assert len(size) > 15
 
 
 def test_after_batches_of_other_layouts_it_is_tried_again_though_not_each_time() -> None:
     spec = msgspec.convert(SPECS[1], Input)
-    uniform = Uniform(spec, NO_REGISTRY, Decoder(spec))
+    used = Uniform(spec, NO_REGISTRY, Decoder(spec))
     plain = TEMPLATES[2].replace("%T", "1970-01-01T00:00:01Z").replace("%N", "1").encode()
-    alike, other = batch([plain, plain], [b"k"] * 2), batch([plain, b"{}"], [b"k"] * 2)
-    assert uniform.columns(alike) is not None
-    assert [uniform.columns(records) is None for records in (other, alike, alike)] == [
-        True, True, False
-    ]  # fmt: skip
+    alike, other = batch([plain, plain], [b"k"] * 2), batch([b"{}", b"[]"], [b"k"] * 2)
+    found = [
+        len(check(spec, NO_REGISTRY, records, used)) for records in (alike, other, alike, alike)
+    ]
+    assert found == [2, 0, 0, 2]
