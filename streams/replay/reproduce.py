@@ -27,6 +27,7 @@ from headrace.streams.replay.recorded import (
     recorded_answers,
     recorded_blocks,
 )
+from headrace.streams.replay.same_log import one_log
 from headrace.streams.replay.verdict import PartitionFacts, Verdict
 
 SLACK_MS = 60_000
@@ -56,6 +57,7 @@ async def reproduce(
     Raises:
         BusUnavailableError, StoreUnavailableError: retryable.
         TopicError, ModelError, PipelineFileError: fatal.
+        StateError: the topic was made anew meanwhile. Fatal.
 
     Delivery: reads only, without a group: nothing live is touched.
     """
@@ -63,12 +65,13 @@ async def reproduce(
     topic = past.definitions.topics.enriched.name
     name = past.definitions.pipeline.name
     verdict = Verdict(pipeline=name, topic=topic, missing=list(missing))
-    for span in spans:
-        begin, end = await past.log.log_range(topic, span.partition)
-        start, stop = max(span.start, begin), min(span.stop, end)
-        verdict.expired += max(0, min(begin, span.stop) - span.start)
-        if start < stop:
-            await _Partition(past, verdict, Span(span.partition, start, stop), said).run()
+    async with one_log(past.log, topic, spans):
+        for span in spans:
+            begin, end = await past.log.log_range(topic, span.partition)
+            start, stop = max(span.start, begin), min(span.stop, end)
+            verdict.expired += max(0, min(begin, span.stop) - span.start)
+            if start < stop:
+                await _Partition(past, verdict, Span(span.partition, start, stop), said).run()
     verdict.seconds = round(time.monotonic() - began, 3)
     return verdict
 

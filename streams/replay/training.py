@@ -17,6 +17,7 @@ from headrace.streams.replay.history import Begun, ReplayedStage, state_before
 from headrace.streams.replay.labels import LabelRows
 from headrace.streams.replay.past import Past, PastLog, closing
 from headrace.streams.replay.ranges import Span
+from headrace.streams.replay.same_log import one_log
 
 _NEVER = np.iinfo(np.int64).min
 
@@ -144,6 +145,7 @@ async def training_set(
 
     Raises:
         BusUnavailableError, StoreUnavailableError: retryable. TopicError: fatal.
+        StateError: the topic was made anew meanwhile. Fatal.
 
     Delivery: reads only, without a group: nothing live is touched.
     """
@@ -154,25 +156,28 @@ async def training_set(
     columns = definition.agent.columns
     rows = _Best(labels, len(columns), known=known)
     stage = ReplayedStage(definition.agent, topics.telemetry.partitions, past.log, past.snapshots)
-    for span in spans:
-        state, begun[span.partition] = await state_before(
-            stage,
-            topics.enriched.name,
-            span.partition,
-            span.start,
-            first_read=None,
-            warm_up=past.warm_up,
-        )
-        position, done = begun[span.partition].position, span.start
-        warm_up = Span(span.partition, position, span.start)
-        async for _ in _anew(past.log, topics.enriched.name, definition.agent, state, warm_up):
-            pass
-        rows.begin(state)
-        async for computed in _anew(past.log, topics.enriched.name, definition.agent, state, span):
-            for block in computed.blocks:
-                rows.add(block)
-            said(computed.upto - done)
-            done = computed.upto
+    async with one_log(past.log, topics.enriched.name, spans):
+        for span in spans:
+            state, begun[span.partition] = await state_before(
+                stage,
+                topics.enriched.name,
+                span.partition,
+                span.start,
+                first_read=None,
+                warm_up=past.warm_up,
+            )
+            position, done = begun[span.partition].position, span.start
+            warm_up = Span(span.partition, position, span.start)
+            async for _ in _anew(past.log, topics.enriched.name, definition.agent, state, warm_up):
+                pass
+            rows.begin(state)
+            async for computed in _anew(
+                past.log, topics.enriched.name, definition.agent, state, span
+            ):
+                for block in computed.blocks:
+                    rows.add(block)
+                said(computed.upto - done)
+                done = computed.upto
     rows.fold()
     made = _joined(rows, labels, columns, topics.enriched.name, max_age_ms)
     made.begun = begun

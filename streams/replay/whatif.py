@@ -20,6 +20,7 @@ from headrace.streams.replay.past import Past, closing
 from headrace.streams.replay.ranges import Span
 from headrace.streams.replay.recorded import Unread, recorded_answers
 from headrace.streams.replay.reproduce import SLACK_MS
+from headrace.streams.replay.same_log import one_log
 from headrace.streams.replay.sides import Pairs, Side, pair_up
 
 _END = 1 << 62
@@ -99,16 +100,18 @@ async def try_otherwise(
 
     Raises:
         BusUnavailableError, StoreUnavailableError: retryable. ModelError, TopicError: fatal.
+        StateError: the topic was made anew meanwhile. Fatal.
 
     Delivery: reads only, without a group: nothing live is touched.
     Memory: about 100 bytes an event, as quantiles and pairs are exact; a partition's twice that
         while its two sides are joined.
     """
     began, tried, parts = time.monotonic(), Tried(Pairs.none()), []
-    for span in spans:
-        theirs = await _others(past, other, span, tried, said)
-        ours = await _served(past, span, tried)
-        parts.append(pair_up(span.partition, ours, theirs))
+    async with one_log(past.log, past.definitions.topics.enriched.name, spans):
+        for span in spans:
+            theirs = await _others(past, other, span, tried, said)
+            ours = await _served(past, span, tried)
+            parts.append(pair_up(span.partition, ours, theirs))
     tried.pairs = Pairs.joined(parts)
     tried.seconds = round(time.monotonic() - began, 3)
     return tried

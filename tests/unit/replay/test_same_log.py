@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes.replay_log import Logged, MemoryReader, small_pipeline
+from fakes.replay_world import MemoryLogs, World
 from fakes.services import without
 
 from headrace.schemas.batch import RecordBatch
@@ -16,10 +17,15 @@ from headrace.streams.replay.ask import Ask, sheet_of
 from headrace.streams.replay.export import Exporter
 from headrace.streams.replay.folder import Folder
 from headrace.streams.replay.form_events import events_form
+from headrace.streams.replay.labels import LabelRows
+from headrace.streams.replay.otherwise import Change, otherwise
 from headrace.streams.replay.ranges import Span, Wanted
-from headrace.streams.replay.same_log import check_same_log, last_record
+from headrace.streams.replay.reproduce import reproduce
+from headrace.streams.replay.same_log import check_same_log, last_record, one_log
 from headrace.streams.replay.source import BusSource
 from headrace.streams.replay.throttle import Throttle
+from headrace.streams.replay.training import training_set
+from headrace.streams.replay.whatif import try_otherwise
 
 try:
     import pyarrow as _  # noqa: F401
@@ -106,3 +112,54 @@ async def test_a_stretch_without_records_has_no_last():
     assert await last_record(reader, Span(0, 6, 10)) is None
     reader.begin[0] = 10
     assert await last_record(reader, Span(0, 0, 10)) is None
+
+
+def past_log(count: int, body: bytes) -> MemoryLogs:
+    logs = MemoryLogs()
+    for at in range(count):
+        logs.log("t", 0).append(None, body, at)
+    return logs
+
+
+@pytest.mark.parametrize("count", [6, 12, 40])
+async def test_what_is_computed_of_two_logs_is_refused(count):
+    logs = past_log(12, b"{}")
+    with pytest.raises(StateError, match=r"t\[0\] is another log"):
+        async with one_log(logs, "t", [Span(0, 2, 12)]):
+            logs.logs = past_log(count, b"[]").logs
+
+
+@pytest.mark.parametrize("stop", [12, 1 << 40])
+async def test_what_is_computed_of_a_log_that_grew_or_expired_is_not(stop):
+    """A stretch may reach beyond the log, and what it begins with may be gone."""
+    logs = past_log(12, b"{}")
+    logs.log("t", 0).begin = 3
+    async with one_log(logs, "t", [Span(0, 2, stop), Span(1, 0, 9)]):
+        logs.log("t", 0).append(None, b"[]", 12)
+        logs.log("t", 0).begin = 5
+
+
+@pytest.mark.parametrize("what", ["reproduce", "whatif", "training"])
+async def test_the_past_is_computed_of_one_log(tmp_path, what):
+    """Each of the three, while its topic is made anew with as many events."""
+    world = World(tmp_path)
+    world.send(90)
+    await world.live()
+    past, span = world.past(), Span(0, 0, 90)
+
+    def anew(count: int) -> None:
+        world.logs.log(world.source, 0).values[-1] = b"[]"
+
+    async def work() -> None:
+        if what == "reproduce":
+            await reproduce(past, [span], said=anew)
+        elif what == "whatif":
+            other, _ = await otherwise(past, Change(threshold=0.6))
+            await try_otherwise(past, other, [span], said=anew)
+        else:
+            labels = LabelRows(["d0"], np.array([1 << 45]), {})
+            await training_set(past, [span], labels, said=anew)
+
+    with pytest.raises(StateError, match="another log"):
+        await work()
+    await past.definitions.close()
