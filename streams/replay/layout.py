@@ -75,7 +75,9 @@ class Layout:
 
     def _fits(self, records: Matrix) -> Bools:
         bad = (records - self._low) > self._span  # below `low` it wraps around
-        fit = ~bad.any(axis=1) if bad.any() else np.ones(len(records), np.bool_)
+        fit: Bools = np.ones(len(records), np.bool_)
+        if bad.any():
+            fit &= ~bad.any(axis=1)
         quotes = records == _QUOTE
         if np.count_nonzero(quotes) != self._quotes * len(records):
             fit &= np.count_nonzero(quotes, axis=1) == self._quotes

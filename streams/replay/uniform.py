@@ -9,6 +9,7 @@ its columns, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,17 +162,12 @@ class Uniform:
 
     def _labels(self, layout: Layout, matrix: Matrix, entities: Any) -> list[Any]:
         spec, registry = self._spec, self._registry
-        found = [
-            _mapped(
-                layout.texts(matrix, spec.attribute_path(name)),
-                lambda texts, own=own: clean_labels(texts, own),
-            )
+        sent = [
+            (layout.texts(matrix, spec.attribute_path(name)), partial(clean_labels, spec=own))
             for name, own in spec.attributes.items()
         ]
-        return found + [
-            _mapped(entities, lambda names, name=name: registry.attributes(names)[name])
-            for name in registry.tables
-        ]
+        known = [(entities, partial(_registered, registry, name)) for name in registry.tables]
+        return [_mapped(texts, by) for texts, by in [*sent, *known]]
 
 
 def _by_length(values: Sequence[bytes | None], longest: int) -> Iterator[tuple[int, I64]]:
@@ -192,6 +188,10 @@ def _equal(keys: Sequence[bytes | None], rows: I64, entities: Any) -> Bools:
     same = arrow("compute").equal(pa.array(mine, pa.binary()), entities.view(pa.binary()))
     found: Bools = same.fill_null(False).to_numpy(zero_copy_only=False)
     return found
+
+
+def _registered(registry: Registry, name: str, entities: list[str]) -> list[str]:
+    return registry.attributes(entities)[name]
 
 
 def _mapped(texts: Any, by: Callable[[list[str]], list[str]]) -> Any:
