@@ -47,10 +47,13 @@ class Fault:
     points: tuple[str, ...] = ()
 
     def kills(self) -> Counter[str]:
-        """Workers of each stage that it ends without notice."""
+        """Workers of each stage that it ends without notice.
+
+        One that ends at a step of SUMMARIZE is SERVE's: it ends what both have in hand.
+        """
         if self.kind not in ("kill", "store-lost"):
             return Counter()
-        ended = (*self.victims, *(point.partition(":")[0] for point in self.points))
+        ended = (*self.victims, *(worker_of(point.partition(":")[0]) for point in self.points))
         return Counter(victim.partition("-")[0] for victim in ended)
 
     def repeats(self) -> Counter[str]:

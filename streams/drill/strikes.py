@@ -31,10 +31,10 @@ ORDERS: Mapping[Kind, Orders] = {
     "clock-jump": Orders(ahead_s=86_400.0),
 }
 FEED_ROWS, FEED_S = 2000, 0.5
-"""What a life gets that is to end when it releases a summary, and how often: at least once, a
-window is published when event time is past it by the allowed lateness, and at the load's own rate
-that may take longer than `REACH_S`."""
-RELEASES = "summarize:publish:"
+"""What a life gets that is to end at a crash point, and how often: at least once. Batches are as
+many as the load makes, and a life that took a backlog in few has nothing left to do. A window is
+published when event time is past it by the allowed lateness, which at the load's own rate may take
+longer than `REACH_S`."""
 
 REACH_S = 45.0
 """Longest wait for a worker to come to its crash point under load; then it is killed there. Where
@@ -156,8 +156,6 @@ async def _live_until(victim: str, point: str, scene: Scene) -> bool:
     workers = scene.workers
     workers.start(victim, crash_at=point)
     over = asyncio.Event()
-    if not point.startswith(RELEASES):
-        over.set()
     feeding = asyncio.create_task(_feed(victim, scene, over))
     try:
         reached = await workers.died(victim, within_s=REACH_S)
@@ -169,7 +167,7 @@ async def _live_until(victim: str, point: str, scene: Scene) -> bool:
 
 
 async def _feed(victim: str, scene: Scene, over: asyncio.Event) -> None:
-    """Let event time go on for a worker, from when it is ready until it is over."""
+    """Go on with the load for a worker, from when it is ready until it is over."""
     while not over.is_set():
         if scene.workers.is_ready(victim):
             await scene.sender.send(FEED_ROWS)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headrace.streams.drill.crash_points import STEPS
 from headrace.streams.drill.kinds import KINDS, TRAITS
-from headrace.streams.drill.schedule import make_plan
+from headrace.streams.drill.schedule import Fault, make_plan
 from headrace.streams.workers.jobs import worker_of
 
 kinds = st.lists(st.sampled_from(KINDS), min_size=1, unique=True)
@@ -72,6 +72,13 @@ def test_most_kills_strike_both_stages() -> None:
 
     assert all(list(fault.victims) == at for fault, at in zip(faults, stages, strict=True))
     assert stages.count(["enrich", "serve"]) > stages.count(["enrich"]) > 0
+
+
+def test_an_end_at_a_step_of_summarize_is_an_end_of_serve() -> None:
+    """They are one process: SERVE may repeat the batch that it had in hand then as well."""
+    fault = Fault("kill", 0.0, "any", 0.0, ("serve",), 0.0, ("summarize:publish:1",))
+
+    assert fault.kills() == fault.repeats() == {"serve": 2}
 
 
 @pytest.mark.parametrize("kind", ["pause", "rebalance"])
