@@ -35,7 +35,8 @@ class Fault:
         after_s: Time from then to the blow, seconds.
         victims: Workers it strikes together: ``serve``, ``serve-2`` for the second of a stage.
         down_s: Time until they, or the service, are there again, seconds.
-        points: Where the victims' next lives end as well; none lets them live.
+        points: Where the next lives of the first victims end as well, one each; the others begin
+            again after those.
     """
 
     kind: Kind
@@ -172,6 +173,17 @@ def _of_stage(stage: str, workers: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(worker for worker in workers if worker.partition("-")[0] == stage)
 
 
+def _struck_for(points: Sequence[str], workers: tuple[str, ...]) -> tuple[str, ...]:
+    """The workers that are to come to these points, and those that could keep one from it.
+
+    A stage beside another's has one partition: the second worker would take it and hold it.
+    """
+    stages = [point.partition(":")[0] for point in points]
+    first = tuple(map(worker_of, stages))
+    shared = [worker_of(stage) for stage in stages if worker_of(stage) != stage]
+    return first + tuple(w for stage in shared for w in _of_stage(stage, workers) if w not in first)
+
+
 def _fault(
     rng: random.Random,
     kind: Kind,
@@ -181,7 +193,7 @@ def _fault(
 ) -> Fault:
     victims: tuple[str, ...] = ()
     if points:
-        victims = tuple(worker_of(point.partition(":")[0]) for point in points)
+        victims = _struck_for(points, workers)
     elif kind == "rebalance":
         # Of the stage with two workers, so that the other one takes over.
         victims = (rng.choice(_of_stage(workers[-1].partition("-")[0], workers)),)

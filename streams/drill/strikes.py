@@ -147,8 +147,10 @@ async def _kill(fault: Fault, scene: Scene) -> bool:
     if not fault.points:
         workers.start(*fault.victims)
         return True
-    ends = zip(fault.victims, fault.points, strict=True)
-    return all(await asyncio.gather(*(_live_until(victim, point, scene) for victim, point in ends)))
+    ends = zip(fault.victims, fault.points, strict=False)
+    reached = await asyncio.gather(*(_live_until(victim, point, scene) for victim, point in ends))
+    workers.start(*fault.victims[len(fault.points) :])
+    return all(reached)
 
 
 async def _live_until(victim: str, point: str, scene: Scene) -> bool:

@@ -27,11 +27,16 @@ def test_the_same_seed_gives_the_same_faults(seed, kinds, kills, others, seconds
 
 @given(seeds, kinds, st.integers(0, 40), st.integers(0, 4))
 def test_as_many_as_asked_for(seed, kinds, kills, others) -> None:
-    """Kills are counted by worker; every other kind comes as often as it was asked for."""
+    """Kills are counted by worker; every other kind comes as often as it was asked for.
+
+    A second worker that would keep the first from its point is killed with it, beyond the count.
+    """
     plan = make_plan(seed, kinds, kills=kills, others=others)
     killed = sum((f.kills() for f in plan.faults if f.kind == "kill"), start=type(plan.kills())())
+    beyond = sum(len(f.victims) - len(f.points) for f in plan.faults if f.points)
 
-    assert killed.total() == (kills if "kill" in kinds else 0)
+    assert killed.total() - beyond == (kills if "kill" in kinds else 0)
+    assert beyond == 0 or "serve-2" in plan.workers
     assert list(plan.anew) == [k for k in KINDS if k in kinds and TRAITS[k].on == "log"]
     for kind in set(kinds) - {"kill", *plan.anew}:
         assert sum(fault.kind == kind for fault in plan.faults) == others
@@ -79,6 +84,21 @@ def test_an_end_at_a_step_of_summarize_is_an_end_of_serve() -> None:
     fault = Fault("kill", 0.0, "any", 0.0, ("serve",), 0.0, ("summarize:publish:1",))
 
     assert fault.kills() == fault.repeats() == {"serve": 2}
+
+
+def test_nobody_keeps_a_worker_from_a_step_of_summarize() -> None:
+    """It has one partition: the second worker is down until the first one came so far."""
+    plans = [make_plan(seed, ["kill", "rebalance"], kills=26) for seed in range(20)]
+    faults = [(plan, fault) for plan in plans for fault in plan.faults if fault.points]
+    struck = [
+        fault.victims[len(fault.points) :] == ("serve-2",)
+        for plan, fault in faults
+        if "serve-2" in plan.workers and any(p.startswith("summarize") for p in fault.points)
+    ]
+
+    assert struck
+    assert all(struck)
+    assert sum(len(fault.victims) > len(fault.points) for _, fault in faults) == len(struck)
 
 
 @pytest.mark.parametrize("kind", ["pause", "rebalance"])

@@ -20,8 +20,8 @@ class Lives:
     def __init__(self, sender: Sends, needs: int) -> None:
         self.sender, self.needs, self.started = sender, needs, list[tuple[str, str | None]]()
 
-    def start(self, name: str, crash_at: str | None = None) -> None:
-        self.started.append((name, crash_at))
+    def start(self, *names: str, crash_at: str | None = None) -> None:
+        self.started.extend((name, crash_at) for name in names)
 
     def kill(self, *names: str) -> None:
         pass
@@ -65,3 +65,18 @@ async def test_the_load_goes_on_until_the_point(
     assert sender.sent == 40_000
     assert lives.looks == 25
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_second_worker_begins_after_the_first_ones_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both are down; the one with the point lives, ends, and only then both are there."""
+    monkeypatch.setattr(strikes, "FEED_S", 0.0)
+    sender = Sends()
+    lives = Lives(sender, 1)
+    scene = Scene(*cast("tuple[Any, Any, Any, Any]", (None, sender, lives, None)))
+    point = "summarize:publish:1"
+
+    await strike(Fault("kill", 0, "any", 0.0, ("serve", "serve-2"), 0.0, (point,)), scene)
+
+    assert lives.started == [("serve", point), ("serve", None), ("serve-2", None)]
