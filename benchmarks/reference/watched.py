@@ -48,6 +48,10 @@ Watching = Literal["off", "all"]
 class Well:
     """A pipeline of which nothing is wrong."""
 
+    def not_live(self) -> list[str]:
+        """See `site_watch.Health`."""
+        return []
+
     def not_ready(self) -> list[str]:
         """See `site_watch.Health`."""
         return []

@@ -33,6 +33,9 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 class Health(Protocol):
     """Who knows how the pipeline is."""
 
+    def not_live(self) -> Sequence[str]:
+        """Why a worker should be started again; empty where none should."""
+
     def not_ready(self) -> Sequence[str]:
         """What keeps it from working; empty where nothing does."""
 
@@ -101,8 +104,9 @@ class SiteWatch:
         return [_copy(incident) for incident in changed]
 
     def samples(self) -> Samples:
-        """What the workers told, and the state of each objective."""
+        """What the workers told, how the pipeline is, and the state of each objective."""
         found = self._readings.samples() | cost_samples(self._rates.per_s())
+        found |= _health_samples(self._pipeline.name, self._health)
         if (cost := self._cost(found)) is not None:
             found |= money_samples(self._pipeline.name, cost)
         for state in self.book.states():
@@ -137,6 +141,18 @@ class SiteWatch:
 
     def _cause(self) -> str:
         return cause_of(self._health.facts(), self._readings.percentiles())
+
+
+def _health_samples(pipeline: str, health: Health) -> Samples:
+    """What the health endpoints say, as numbers."""
+    facts = health.facts()
+    found: Samples = {
+        ("headrace_health_ready", (pipeline,)): float(not health.not_ready()),
+        ("headrace_health_live", (pipeline,)): float(not health.not_live()),
+    }
+    for name in ("bus", "store"):
+        found["headrace_health_dependency", (pipeline, name)] = float(facts[name] == "answers")
+    return found
 
 
 async def _deliver(webhook: Webhook, waiting: asyncio.Queue[Incident]) -> None:

@@ -51,13 +51,21 @@ class Process:
 
 
 class Well:
-    """A pipeline that works."""
+    """A pipeline that works, until told otherwise."""
+
+    def __init__(self) -> None:
+        self.dead: list[str] = []
+        self.unready: list[str] = []
+        self.store = "answers"
+
+    def not_live(self) -> list[str]:
+        return self.dead
 
     def not_ready(self) -> list[str]:
-        return []
+        return self.unready
 
     def facts(self) -> dict[str, object]:
-        return {"bus": "answers", "store": "answers", "workers": []}
+        return {"bus": "answers", "store": self.store, "workers": []}
 
 
 class Scene:
@@ -78,7 +86,8 @@ class Scene:
         )
         prices = Prices(cpu_hour=0.04, egress_gb=0.09, cloud_1000=0.05, watts_per_core=7.0)
         stages = ("enrich", "serve")
-        self.watch = SiteWatch(flow, self.readings, Well(), stages, prices=prices)
+        self.health = Well()
+        self.watch = SiteWatch(flow, self.readings, self.health, stages, prices=prices)
         for worker in self.workers.values():
             worker.process = Process()
         return self
@@ -228,6 +237,22 @@ async def test_a_restart_takes_nothing_from_a_counter(scene: Scene) -> None:
 def test_what_is_written_is_what_was_there(samples: Samples) -> None:
     """Any label value, with quotes, backslashes and line ends, reads back as it was."""
     assert parsed(exposition(samples)) == samples
+
+
+async def test_health_is_told_as_numbers(scene: Scene) -> None:
+    """Each of the probes and each dependency has its own truth."""
+
+    def told() -> list[float]:
+        samples = scene.watch.samples()
+        parts = [("ready",), ("live",), ("dependency", "bus"), ("dependency", "store")]
+        return [samples[f"headrace_health_{kind}", ("press", *of)] for kind, *of in parts]
+
+    assert told() == [1, 1, 1, 1]
+    scene.health.unready = ["store: no answer within 3 s"]
+    scene.health.store = "no answer within 3 s"
+    assert told() == [0, 1, 1, 0]
+    scene.health.dead = ["serve is stuck"]
+    assert told() == [0, 0, 1, 0]
 
 
 async def test_one_view_of_everything(scene: Scene) -> None:
