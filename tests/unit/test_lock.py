@@ -36,6 +36,7 @@ INPUTS = {
     "requirements-sql.txt": [*PROJECT["dependencies"], *EXTRAS["sql"]],
     "requirements-plots.txt": [*PROJECT["dependencies"], *EXTRAS["plots"]],
     "requirements-browser.txt": [*PROJECT["dependencies"], *EXTRAS["browser"]],
+    "requirements-deploy.txt": [*PROJECT["dependencies"], *EXTRAS["deploy"]],
     "requirements-uv.txt": ["uv"],
     "requirements-s3.txt": ["moto[server]>=5.1"],
 }
