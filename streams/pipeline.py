@@ -214,7 +214,8 @@ def _wire(
         transactional=once,
         note=own_id,
     )
-    transactions = Transactions(options, plan.group, own_id, transport) if once else None
+    named = [topic.name for topic in plan.topics.all()]
+    transactions = Transactions(options, plan.group, own_id, transport, named) if once else None
     source = StageSource(options, transport, read_committed=committed)
     ports = StagePorts(
         agent=plan.agent,

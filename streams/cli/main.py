@@ -29,7 +29,9 @@ COMMANDS = {
     "deadletter": Lazy(_AT + "deadletter:deadletter", "List, show and redrive dead letters."),
     "features": Lazy(_AT + "features:features", "Read the online feature store."),
     "explain": Lazy(_AT + "explain:command", "Where a prediction comes from, where it went."),
-    "topics": Lazy(_AT + "topics:topics", "List, plan, create and describe topics."),
+    "topics": Lazy(
+        _AT + "topics:topics", "List, plan, create and describe topics; mend transactions."
+    ),
     "model": Lazy(_AT + "model:model", "Check the model of a pipeline."),
     "kafka": Lazy(_AT + "kafka:kafka", "Run a durable Kafka on this machine."),
     "top": Lazy(_AT + "top:top", "Watch a running up: rates, lag, latency, budgets, drift."),

@@ -16,6 +16,7 @@ from headrace.streams.bus.options import client_options
 from headrace.streams.bus.topics import TopicFound
 from headrace.streams.cli.context import load, pipeline_file
 from headrace.streams.cli.running import run
+from headrace.streams.cli.topics_undecided import undecided
 
 _pipeline = click.argument("pipeline", default="hosts")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object instead.")
@@ -23,7 +24,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="One JSON object in
 
 @click.group()
 def topics() -> None:
-    """List, plan, create and describe topics."""
+    """List, plan, create and describe topics; mend transactions."""
+
+
+topics.add_command(undecided)
 
 
 @topics.command("list")

@@ -155,8 +155,8 @@ class StableOffsets:
         self._told.add(part)
         log.error(
             "the offset of %s[%d] waits since %.0f s for a transaction that the bus does not end, "
-            "expected at most %.0f s; its last owner noted %r: look for it with Kafka's "
-            "`kafka-transactions.sh find-hanging` and abort it",
+            "expected at most %.0f s; its last owner noted %r: `headrace topics undecided` says "
+            "what is known of it",
             part.topic, part.partition, waited_s, LONG_S, await offset_note(coordinator, part),
         )  # fmt: skip
 

@@ -26,6 +26,7 @@ from headrace.streams.bus.errors import explain
 from headrace.streams.together import all_of
 from headrace.streams.transport.former_owner import FormerOwners
 from headrace.streams.transport.group_offsets import GroupOffsets, Member
+from headrace.streams.transport.mending import Mending
 from headrace.streams.transport.publish import FAILED, record_batches, seen
 from headrace.streams.transport.transactional_producer import (
     ABORT_S,
@@ -119,18 +120,26 @@ class Transactions:
         group: The stage's consumer group.
         name: Our transactional id; the group's offsets carry it as their note.
         membership: Our place in the group.
+        topics: What the stage may write to.
 
     Delivery: exactly once, for readers of committed records.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], group: str, name: str, membership: Membership
+        self,
+        options: Mapping[str, Any],
+        group: str,
+        name: str,
+        membership: Membership,
+        topics: Sequence[str] = (),
     ) -> None:
         self._options = dict(options)
         self._group = group
         self._name = name
         self._membership = membership
         self._former = FormerOwners()
+        self._mending = Mending(options, group, topics)
+        self._reopened = False
         self._producer: AIOKafkaProducer | None = None
         self._offsets: GroupOffsets | None = None
         self._opening = asyncio.Lock()
@@ -166,14 +175,18 @@ class Transactions:
         """Our producer; one that was let go of is opened anew, which ends what it left open."""
         async with self._opening:
             if self._producer is None:
+                if self._reopened:  # what became of the last one is forgotten with this opening
+                    await self._mending.mend_own(self._name)
                 self._producer = await open_producer(self._options, self._name)
                 self._offsets = GroupOffsets(self._producer, self._group)
+                self._reopened = True
             return self._producer
 
     async def _end(self, producer: AIOKafkaProducer, former: str, source: TopicPartition) -> None:
-        """End a former owner's transaction if it is still open."""
+        """End a former owner's transaction if it is still open, or if the bus lost its end."""
         with mapped_errors(f"looking for transactions of {former!r}"):
             if not await self._former.left_open(producer.client, former, source.partition):
+                await self._mending.mend(producer.client, former)
                 return
         log.info("transactions %r were left open and are ended", former)
         await discard(await open_producer(self._options, former))

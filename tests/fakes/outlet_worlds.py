@@ -162,7 +162,9 @@ class KafkaWorker:
         self._source = world.source
         self.place = GroupMember(world.options, world.group, world.source)
         self.name = transactional_id(world.group)
-        self.transactions = Transactions(world.options, world.group, self.name, self.place)
+        self.transactions = Transactions(
+            world.options, world.group, self.name, self.place, [world.out]
+        )
 
     def outlet(self, partition: int) -> TransactionalOutlet:
         """Of a source partition."""

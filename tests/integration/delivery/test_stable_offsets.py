@@ -63,7 +63,7 @@ async def test_an_undecided_transaction_is_waited_for(
         monkeypatch.setattr(stable_offsets, "LONG_S", limit_s)
         with pytest.raises(BusUnavailableError):
             await offsets.offset(member._coordinator, part)
-        lines = [line for line in caplog.messages if "find-hanging" in line]
+        lines = [line for line in caplog.messages if "topics undecided" in line]
         assert len(lines) == told
     assert f"{part.topic}[0] waits" in lines[0]
     assert "noted 'press.enrich.f00d'" in lines[0]
