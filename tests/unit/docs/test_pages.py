@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 import headrace.streams
@@ -13,7 +14,7 @@ from headrace.schemas.metrics import CATALOGUE
 from headrace.schemas.metrics_page import page as metrics_page
 from headrace.schemas.reference import page
 from headrace.streams.agents.isolate import FAILED
-from headrace.streams.cli.main import COMMANDS
+from headrace.streams.cli.main import COMMANDS, main
 
 ROOT = Path(headrace.streams.__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
@@ -43,6 +44,49 @@ def test_commands_exist(file: Path) -> None:
     assert said - COMMANDS.keys() == set()
 
 
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_options_exist(file: Path) -> None:
+    """Every option that a document gives to a `headrace x` is one of that command."""
+    text = file.read_text("utf-8").replace("\\\n", " ")
+    said = re.findall(r"(?:^|`)headrace ([a-z]+[^`\n|#]*)", text, re.MULTILINE)
+    unknown = []
+    for words in map(str.split, said):
+        given = {re.split(r"[=,.;:)]", word)[0] for word in words if re.match(r"--?[a-z]", word)}
+        unknown += [(words[0], option) for option in given - _options(words)]
+
+    assert unknown == []
+
+
+def _options(words: list[str]) -> set[str]:
+    """Options of the command that `words` begin with, and of the groups it is in."""
+    command, options = main, {"-h", "--help"}
+    while isinstance(command, click.Group) and words:
+        # As the command line does it: `replay` takes a topic where others take a command.
+        _, command, words = command.resolve_command(click.Context(command), words)
+        options |= {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
+    return options
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_sections_and_places_exist(file: Path) -> None:
+    """Every link into a page names a heading of it; `make x` is a target; a path is there."""
+    text = file.read_text("utf-8")
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text)
+    places = re.findall(r"`((?:tests|benchmarks|streams|examples|serving)/[\w/.-]+)`", text)
+
+    gone = [to for page, to in links if to not in _headings(file.parent / page if page else file)]
+    assert gone == []
+    assert set(re.findall(r"`make ([a-z-]+)", text)) - set(targets) == set()
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def _headings(page: Path) -> set[str]:
+    """As they are written in links."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
 def test_the_metrics_page_is_the_catalogue() -> None:
     """`python -m headrace.schemas.metrics_page > docs/metrics.md` would change nothing."""
     text = (ROOT / "docs/metrics.md").read_text("utf-8")
@@ -52,14 +96,19 @@ def test_the_metrics_page_is_the_catalogue() -> None:
 
 
 def test_the_checks_can_fail(tmp_path: Path) -> None:
-    """A dead link and an unknown command are found."""
-    file = tmp_path / "x.md"
-    file.write_text("[a](nowhere.md) `headrace fly`", "utf-8")
-
-    with pytest.raises(AssertionError):
-        test_links_lead_somewhere(file)
-    with pytest.raises(AssertionError):
-        test_commands_exist(file)
+    """A dead link, an unknown command, option, section, target and place are found."""
+    file, checks = tmp_path / "x.md", {
+        "[a](nowhere.md)": test_links_lead_somewhere,
+        "`headrace fly`": test_commands_exist,
+        "`headrace topics plan --fly`": test_options_exist,
+        "[a](#nowhere)": test_sections_and_places_exist,
+        "`make fly`": test_sections_and_places_exist,
+        "`tests/fly`": test_sections_and_places_exist,
+    }  # fmt: skip
+    for text, check in checks.items():
+        file.write_text(text, "utf-8")
+        with pytest.raises(AssertionError):
+            check(file)
 
 
 def test_every_dead_letter_code_is_described_for_producers() -> None:
