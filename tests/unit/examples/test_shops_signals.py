@@ -43,7 +43,7 @@ def share(found: Featured, flagged: NDArray[np.bool_], loss: str) -> float:
     ("signal", "loss"), list(zip(SIGNALS, ("stolen", "tested", "sweetheart"), strict=True))
 )
 def test_without_a_signal_the_decision_is_another(signal: str, loss: str) -> None:
-    """The same events, one signal made ordinary: what it tells of is missed, and little else."""
+    """The same events, one signal made ordinary: what it tells of is missed."""
     found = featured(SHOPS / "pipeline.toml", simulated("shops", 3, count=6, minutes=90.0))
 
     whole, without = looks(found), looks(found, signal)
