@@ -95,6 +95,8 @@ def told(one: dict[str, Any]) -> str:
         f"  answers after p50 {answer.get('p50')} ms, p99 {answer.get('p99')} ms, most "
         f"{answer.get('max')} ms; over 1 s: {found.get('over_1_s', 0):,}, the last of them "
         f"{found.get('last_over_1_s_at_s')} s into the run",
+        "  p99 of each 10 s of the run, ms: "
+        + ", ".join(f"{part['p99']:.0f}" for part in found.get("answer_ms_by_10_s", [])),
         "  "
         + "; ".join(
             f"{stage} {cost['cpu_us_per_event']} µs CPU per event, {cost['rss_mb']} MB"

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from headrace.schemas.batch import RecordBatch
 from headrace.streams.client.latency import Latency
-from headrace.streams.producers.chance import I64
+from headrace.streams.producers.chance import F64, I64
 from headrace.streams.producers.ledger_file import Entries, Header
 from headrace.streams.producers.plan import EXPECTED, KINDS, OUTCOMES
 
 SLOW_MS = 1000.0
 """An answer this long after the intended time says that there is a backlog."""
+SLICE_S = 10
+"""Answers are told by the time at which their events were due, in slices so long."""
 SHOWN = 5
 FOUND = ("predicted", "late", "dead")
 
@@ -168,21 +170,35 @@ class Fates:
         if not len(rows):
             return {}
         delay_ms = self._served_ms[rows] - self._intended_ms[rows]
-        latency = Latency()
-        latency.record(delay_ms)
         slow = rows[delay_ms > SLOW_MS]
         last_slow_ms = int(self._served_ms[slow].max(initial=0))
         return {
-            "answer_ms": {
-                "p50": round(latency.quantile(0.5), 1),
-                "p99": round(latency.quantile(0.99), 1),
-                "max": round(float(delay_ms.max()), 1),
-            },
+            "answer_ms": _percentiles(delay_ms),
+            "answer_ms_by_10_s": self._by_slice(self._intended_ms[rows], delay_ms),
             "over_1_s": len(slow),
             "last_over_1_s_at_s": round((last_slow_ms - self.header.start_ms) / 1000, 1)
             if len(slow)
             else None,
         }
+
+    def _by_slice(self, due_ms: F64, delay_ms: F64) -> list[dict[str, float]]:
+        """Percentiles of each slice in which an event was due, from the start of the run."""
+        number = (due_ms - self.header.start_ms) // (1000 * SLICE_S)
+        found = []
+        for one in np.unique(number).tolist():
+            part = delay_ms[number == one]
+            found.append({"at_s": SLICE_S * int(one), "events": len(part), **_percentiles(part)})
+        return found
+
+
+def _percentiles(delay_ms: F64) -> dict[str, float]:
+    latency = Latency()
+    latency.record(delay_ms)
+    return {
+        "p50": round(latency.quantile(0.5), 1),
+        "p99": round(latency.quantile(0.99), 1),
+        "max": round(float(delay_ms.max()), 1),
+    }
 
 
 def _joined(parts: list[Any], kind: Any) -> Any:

@@ -79,6 +79,29 @@ def test_what_is_right_is_right(tmp_path: Path) -> None:
     assert report["over_1_s"] == 0
 
 
+def test_answers_are_told_by_the_time_at_which_their_events_were_due(tmp_path: Path) -> None:
+    """A slow spell shows in its own ten seconds, and in no other: before, during and after."""
+    plan = Plan(rate_per_s=100, seconds=30, late=0, future=0, repeats=0, gaps=0)
+    FleetRun(plan, PRESS, START_MS, tmp_path / "l.ndjson").to_file(tmp_path / "e.ndjson")
+    reader = LedgerReader(tmp_path / "l.ndjson")
+    rows = [msgspec.json.decode(r) for r in (tmp_path / "l.ndjson").read_bytes().splitlines()[1:]]
+    due = [row["intended_ms"] for row in rows]
+    late = [900 if START_MS + 10_000 <= at < START_MS + 20_000 else 0 for at in due]
+    answers = [
+        prediction(row["id"], offset, row["intended_ms"] + late[offset])
+        for offset, row in enumerate(rows)
+    ]
+
+    parts = judged(reader, {"predicted": answers, "late": [], "dead": []}).report()
+
+    slices = parts["answer_ms_by_10_s"]
+    assert [part["at_s"] for part in slices[:3]] == [0, 10, 20]
+    assert sum(part["events"] for part in slices) == len(rows)
+    assert [part["p99"] == pytest.approx(40, abs=2) for part in slices[:3]] == [True, False, True]
+    assert slices[1]["p50"] == pytest.approx(940, rel=0.02)
+    assert parts["answer_ms"]["max"] == max(part["max"] for part in slices)
+
+
 def spoiled(found: Topics) -> Iterator[tuple[str, Topics, int]]:
     """Every way in which a pipeline can be wrong, and how many events are."""
     p, late, dead = found["predicted"], found["late"], found["dead"]
