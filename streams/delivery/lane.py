@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from headrace.streams.delivery.ports import Delivered, StagePorts
 from headrace.streams.delivery.retry import retried
 from headrace.streams.drill.crash_points import CrashPoint, armed
 from headrace.streams.observe.traces import in_span
+from headrace.streams.together import all_of
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.delivery")
@@ -313,7 +314,7 @@ class Lane:
             steps.append(self._publish(effects.outputs, part.next))
         if effects.online:
             steps.append(self._write_online(owned, effects.online))
-        await _side_by_side(steps)
+        await all_of(*steps)
         readable_ms = observer.now_ms() if observer is not None else 0.0
         with self._in_hand("checkpoint"):
             await self._checkpoint(owned, part, effects)
@@ -327,7 +328,7 @@ class Lane:
 
     async def _write_online(self, owned: Owned, views: Sequence[OnlineRows]) -> None:
         with self._in_hand("online rows"):
-            await _side_by_side([self._write_rows(owned, rows) for rows in views])
+            await all_of(*(self._write_rows(owned, rows) for rows in views))
 
     async def _write_rows(self, owned: Owned, rows: OnlineRows) -> None:
         ttl_s = self._stage.ttl_s[rows.view]
@@ -385,15 +386,3 @@ class Lane:
         return await retried(
             step, what=f"{what} of {self._key}", on_retry=self._stage.counters.retry
         )
-
-
-async def _side_by_side(steps: Sequence[Coroutine[None, None, None]]) -> None:
-    """Await all of them; when one fails, the others are given up."""
-    if len(steps) == 1:
-        return await steps[0]
-    tasks = [asyncio.create_task(step) for step in steps]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()

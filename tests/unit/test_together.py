@@ -64,3 +64,14 @@ async def test_all_have_ended_when_it_returns() -> None:
     await all_of(turn(3), turn(1), turn(2))
     assert done == [1, 2, 3]
     await all_of()
+
+
+async def test_one_alone_ends_and_fails_as_itself() -> None:
+    work = Work()
+    alone = asyncio.create_task(all_of(work.run()))
+    await work.begun.wait()
+    alone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await alone
+
+    assert not work.goes_on
