@@ -42,6 +42,11 @@ def row_keys(rows: Rows, model_digest: str) -> list[bytes]:
     ]
 
 
+_EXPIRED_A_ROW = 2
+"""So many answers that are too old are dropped for each new one: memory follows what may still be
+used, and no call has to tidy up after a surge."""
+
+
 class RowCache:
     """Answers by key, least recently used dropped first, none older than a TTL.
 
@@ -59,6 +64,7 @@ class RowCache:
         self._ttl_s = ttl_s
         self._now = now
         self._slots: OrderedDict[bytes, int] = OrderedDict()
+        self._free: list[int] = []
         self._answers = np.empty((rows, width), np.float32)
         self._since = np.empty(rows)
 
@@ -82,12 +88,25 @@ class RowCache:
     def put(self, keys: Sequence[bytes], answers: F32) -> None:
         """Keep the answers of distinct keys."""
         keys, answers = keys[-self._capacity :], answers[-self._capacity :]
+        now = self._now()
+        self._expire(now, _EXPIRED_A_ROW * len(keys))
         slots = [self._slot(key) for key in keys]
         self._answers[slots] = answers
-        self._since[slots] = self._now()
+        self._since[slots] = now
+
+    def _expire(self, now: float, most: int) -> None:
+        """Drop the least recently used ones that are too old; they would never be used again."""
+        for _ in range(min(most, len(self._slots))):
+            key, slot = next(iter(self._slots.items()))
+            if now - self._since[slot] <= self._ttl_s:
+                return
+            del self._slots[key]
+            self._free.append(slot)
 
     def _slot(self, key: bytes) -> int:
         slot = self._slots.pop(key, None)
+        if slot is None and self._free:
+            slot = self._free.pop()
         if slot is None:
             full = len(self._slots) >= self._capacity
             slot = self._slots.popitem(last=False)[1] if full else len(self._slots)

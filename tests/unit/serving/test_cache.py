@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.serving.cache import RowCache, row_keys
 from headrace.serving.gain import FIRST_PAUSE_ROWS, PROBE_ROWS, CacheGain
@@ -53,6 +55,48 @@ def test_more_rows_than_fit_leave_the_newest():
     slots = cache.find(keys("a", "b", "c", "d"))
     assert (slots >= 0).tolist() == [False, False, True, True]
     assert cache.answers(slots[2:]).tolist() == [[3], [4]]
+
+
+def test_what_is_too_old_is_dropped_by_what_comes_next():
+    """A stream of rows that never repeat holds those of one TTL, not as many as fit."""
+    clock = Clock()
+    cache = RowCache(rows=100, width=1, ttl_s=10, now=clock)
+    held = []
+    for turn in range(60):
+        clock.s = float(turn)
+        cache.put(keys(f"a{turn}", f"b{turn}"), answers(turn, -turn))
+        held.append(len(cache))
+    assert max(held) <= 2 * 12
+    assert cache.answers(cache.find(keys("a59", "b55"))).tolist() == [[59], [-55]]
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from("abcdefgh"), unique=True), st.sampled_from([0, 1, 4])),
+        max_size=40,
+    )
+)
+def test_whatever_comes_and_goes_an_answer_is_that_of_its_key(turns):
+    """What is found was put last under that key, within the TTL; never more than fit."""
+    clock, newest = Clock(), {}
+    cache = RowCache(rows=5, width=1, ttl_s=5, now=clock)
+    for number, (names, later_s) in enumerate(turns):
+        clock.s += later_s
+        values = [number * 10 + place for place in range(len(names))]
+        cache.put(keys(*names), answers(*values))
+        newest |= {name: (value, clock.s) for name, value in zip(names, values, strict=True)}
+        assert len(cache) <= 5
+        known = keys(*newest)
+        slots = cache.find(known)
+        found = dict(zip(newest, slots.tolist(), strict=True))
+        for name, slot in found.items():
+            value, since = newest[name]
+            if slot >= 0:
+                assert cache.answers([slot]).tolist() == [[value]]
+                assert clock.s - since <= 5
+        kept = [slot for slot in found.values() if slot >= 0]
+        assert len(set(kept)) == len(kept)
+        assert all(found[name] >= 0 for name in names[-5:])
 
 
 def test_an_old_answer_is_not_used_and_may_be_renewed():
