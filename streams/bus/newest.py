@@ -12,6 +12,7 @@ from headrace.streams.bus.header_names import expect_any
 from headrace.streams.bus.reads import log_edges, to_batch
 
 _POLL_MS = 200
+_NOWHERE = -1
 
 
 async def newest(
@@ -40,12 +41,13 @@ async def newest(
     async with lone_consumer(dict(options), f"watching {topic}", isolation_level=isolation) as bus:
         parts = await all_parts(bus, [topic])
         bus.assign(parts)
-        seen = dict.fromkeys(parts, 0)
+        seen = dict.fromkeys(parts, _NOWHERE)
         while True:
             edges = await log_edges(bus, parts)
             for part, (begin, end) in edges.items():
                 start = where(seen[part], begin, end, most=max(1, rows // len(parts)))
-                if start != seen[part] or not seen[part]:
+                # Not where it stands there already: that would throw away what was fetched meanwhile.
+                if start != seen[part]:
                     bus.seek(part, start)
                     seen[part] = start
             yield await _until(bus, seen, {part: end for part, (_, end) in edges.items()})
