@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +31,8 @@ target = 0.99
 """
 """Added to the example's file: without them two parts of the page have nothing to show."""
 
+PREDICTED_S = 60.0
+
 
 @dataclass(frozen=True)
 class Site:
@@ -35,11 +40,13 @@ class Site:
 
     Attributes:
         url: Its console.
+        health: Where its health is asked for.
         file: Its pipeline file.
         environ: Names its bus and store.
     """
 
     url: str
+    health: str
     file: Path
     environ: dict[str, str]
 
@@ -48,6 +55,18 @@ class Site:
         """A producer beside it, ended with the block."""
         with running(self.environ, *words, "--pipeline", str(self.file)):
             yield
+
+    def await_predictions(self, least: int) -> None:
+        """Wait until so many events are predicted."""
+        until = time.monotonic() + PREDICTED_S
+        while time.monotonic() < until:
+            with urllib.request.urlopen(f"{self.health}/observe", timeout=5) as answer:
+                (view,) = json.load(answer)["pipelines"]
+            out = {stage["stage"]: stage["events"].get("out", 0) for stage in view["stages"]}
+            if out.get("serve", 0) >= least:
+                return
+            time.sleep(0.1)
+        sys.exit(f"waiting for {least} predictions found fewer within {PREDICTED_S:.0f} s")
 
 
 @contextmanager
@@ -59,10 +78,12 @@ def site() -> Iterator[Site]:
         file = folder / "pipeline.toml"
         file.write_text(file.read_text("utf-8") + WATCHED, "utf-8")
         environ = {**os.environ, "HEADRACE_WORKER_DATA_DIR": str(Path(name) / "data")}
+        environ["HEADRACE_HEALTH"] = "127.0.0.1:0"
         with running(environ, "up", str(file)) as up:
-            said = lines(up, "export ", "console: ", "ready")
+            said = lines(up, "health: ", "export ", "console: ", "ready")
             exports = dict(pair.split("=", 1) for pair in said["export "].split()[1:])
-            yield Site(said["console: "].split()[1], file, environ | exports)
+            url, health = (said[name].split()[1] for name in ("console: ", "health: "))
+            yield Site(url, health.removesuffix("/healthz"), file, environ | exports)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ async def newest(
             edges = await log_edges(bus, parts)
             for part, (begin, end) in edges.items():
                 start = where(seen[part], begin, end, most=max(1, rows // len(parts)))
-                # Not where it stands there already: that would throw away what was fetched meanwhile.
+                # Where it stands there already, seeking would throw away what came meanwhile.
                 if start != seen[part]:
                     bus.seek(part, start)
                     seen[part] = start

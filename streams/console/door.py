@@ -1,6 +1,7 @@
 """The console's address: known at once, while all behind it waits for the first visitor.
 
-A web server's import takes a third of a second of one core, which the first predictions need.
+A web server's import takes a third of a second of one core, which the first predictions need: it is
+done when the start is over, or with the first visitor who comes before.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ log = logging.getLogger("headrace.console")
 WAITING = 128
 """Connections that the system keeps until they are taken."""
 
+LOAD_AFTER_S = 3.0
+"""Seconds after it listens: a start takes less, and who visits later waits for no import."""
+
 
 class Console:
     """Listens, and begins to serve with the first connection.
@@ -41,6 +45,7 @@ class Console:
         self._place, self._shown = settings.place(), shown
         self._access = Access(self._place[0], settings.token()) if self._place else None
         self._socket: socket.socket | None = None
+        self._loading: asyncio.TimerHandle | None = None
         self._opening: asyncio.Task[None] | None = None
         self._runner: AppRunner | None = None
 
@@ -62,12 +67,16 @@ class Console:
                 f"set HEADRACE_CONSOLE to a free address of this machine, or to off"
             ) from error
         self._socket.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._socket, self._visited)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._socket, self._visited)
+        self._loading = loop.call_later(LOAD_AFTER_S, loop.run_in_executor, None, _load)
         name = f"[{host}]" if ":" in host else host
         return f"http://{name}:{self._socket.getsockname()[1]}/"
 
     async def stop(self) -> None:
         """Stop serving; harmless when it does not."""
+        if self._loading is not None:
+            self._loading.cancel()
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -64,11 +64,18 @@ class Feed:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: asyncio.TimerHandle | None = None
         self._made: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._newest: bytes | None = None
+        self._found_devices = asyncio.Event()
 
     async def snapshots(self) -> AsyncGenerator[bytes, None]:
-        """JSON of everything, about once a second; a slow viewer misses some, and holds none up."""
+        """JSON of everything, about once a second; a slow viewer misses some, and holds none up.
+
+        The first one is there at once where somebody else looks, or did until a moment ago.
+        """
         self._begin()
         try:
+            if self._newest is not None:
+                yield self._newest
             while True:
                 # Not awaited itself: a viewer that leaves must not cancel what others wait for.
                 made = self._made
@@ -78,6 +85,11 @@ class Feed:
                 yield made.result()
         finally:
             self._leave()
+
+    def expect(self) -> None:
+        """Begin to look: who has asked for the page asks for snapshots in a moment."""
+        self._begin()
+        self._leave()
 
     async def stop(self) -> None:
         """Stop looking; harmless when it does not."""
@@ -106,7 +118,7 @@ class Feed:
         # Forgotten at once: who comes while it ends begins another.
         if self._running is not None:
             self._running.cancel()
-        self._running = None
+        self._running = self._newest = None
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Let viewers know where it failed: they come again, which begins another."""
@@ -114,7 +126,7 @@ class Feed:
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("the console's snapshots of %s failed", self._shown.pipeline.name, exc_info=error)
-        self._running = None
+        self._running = self._newest = None
         made, self._made = self._made, asyncio.get_running_loop().create_future()
         made.cancel()
 
@@ -127,10 +139,13 @@ class Feed:
     async def _tell(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            text = msgspec.json.encode(self.facts())
+            self._found_devices.clear()
+            self._newest = msgspec.json.encode(self.facts())
             made, self._made = self._made, loop.create_future()
-            made.set_result(text)
-            await asyncio.sleep(EVERY_S)
+            made.set_result(self._newest)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await self._found_devices.wait()
 
     async def _again(self, what: str, follow: Callable[[], Awaitable[None]]) -> None:
         """Follow a topic; where that fails, say so on the page and try again."""
@@ -153,8 +168,11 @@ class Feed:
         async with aclosing(looks):
             async for batches in looks:
                 self._trouble.pop("predictions", None)
+                is_first = not self.board
                 for batch in batches:
                     self.board.take(self._predictions(batch))
+                if is_first and self.board:
+                    self._found_devices.set()  # who has just come waits for these
 
     def _predictions(self, batch: RecordBatch) -> list[Prediction]:
         found = []

@@ -63,7 +63,7 @@ class Pages:
         app = web.Application(middlewares=[self._guarded()], client_max_size=4096)
         app.on_response_prepare.append(_add_headers)
         app.on_cleanup.append(self._close)
-        app.router.add_get("/", _file("index.html"))
+        app.router.add_get("/", self._page)
         for file in sorted(PAGE.iterdir()):
             if file.suffix in (".css", ".js"):
                 app.router.add_get(f"/{file.name}", _file(file.name))
@@ -113,6 +113,11 @@ class Pages:
         answer = web.Response(status=303, headers={"Location": "/"})
         answer.set_cookie(COOKIE, self._access.session, httponly=True, samesite="Strict")
         return answer
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        for feed in list(self._feeds.values())[:1]:  # the one that the page shows first
+            feed.expect()
+        return await _file("index.html")(request)
 
     async def _names(self, request: web.Request) -> web.StreamResponse:
         return _json(list(self._feeds))

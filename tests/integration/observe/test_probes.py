@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,22 @@ pytestmark = [
 ]
 
 
-def test_probes_are_answered_and_are_in_no_business_count(tmp_path: Path) -> None:
+@pytest.fixture(params=["embedded", "kafka"])
+def setup(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[str], str]) -> Setup:
+    """As it comes; and on a real Kafka, exactly-once, rekeyed."""
+    made = Setup.of_hosts(tmp_path)
+    made.environ["HEADRACE_HEALTH"] = "127.0.0.1:0"
+    if request.param == "kafka":
+        made.environ["HEADRACE_BUS"] = request.getfixturevalue("kafka_url")
+        made.environ["HEADRACE_STORE"] = request.getfixturevalue("store_url")
+        made.edit('name = "hosts"', f'name = "{unique("hosts")}"')
+        made.edit('key = "entity"', "rekey = true")
+        made.edit("[views", '[delivery]\nmode = "exactly-once"\n\n[views')
+    return made
+
+
+def test_probes_are_answered_and_are_in_no_business_count(setup: Setup) -> None:
     """Right again and again; no event is counted out, and a consumer gets none of them."""
-    setup = Setup.of_hosts(tmp_path)
-    setup.environ["HEADRACE_HEALTH"] = "127.0.0.1:0"
     metrics = ", ".join(f"{name} = 0.1" for name in load_pipeline(setup.file).input.metric_names)
     table = f"[canary]\nmetrics = {{ {metrics} }}\ninterval_s = 0.3\nwithin_ms = 300\n"
     setup.edit("[views", f"{table}\n[views")

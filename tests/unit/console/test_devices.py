@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from fakes.predicted import SERVED_MS, predicted
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from headrace.schemas.prediction import Prediction, PredictionModel, PredictionTimes
 from headrace.streams.console.devices import FADES, HALF_S, PREDICTIONS, SCORES, DeviceBoard
 from headrace.streams.console.why import LEAST_PEERS, standing_out
 
-SERVED_MS = 1_790_000_000_000
 ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.none() | st.floats(0, 1)), max_size=200)
-
-
-def predicted(device: str, score: float | None, served_ms: int = SERVED_MS) -> Prediction:
-    """One prediction of a device."""
-    return Prediction(
-        id="0", rev=0, event_id="e", device_id=device, event_time="2026-01-01T00:00:00Z",
-        score=score, label="anomaly" if (score or 0) >= 0.5 else "normal", confidence=None,
-        tier="light", flags=(), feature_age_ms=0, model=PredictionModel("m", 1, "00"),
-        source="t[0]@0", times_ms=PredictionTimes(0, 0, served_ms),
-    )  # fmt: skip
 
 
 @given(rows=ROWS, cut=st.integers(0, 200))

@@ -61,6 +61,42 @@ async def test_it_stops_without_a_visitor() -> None:
     writer.close()
 
 
+def test_it_is_loaded_when_the_start_is_over() -> None:
+    """Without any visitor, in the background; a console that is stopped before loads nothing."""
+    code = """if True:
+        import asyncio, sys
+        from headrace.schemas.settings import ConsoleSettings
+        from headrace.streams.console import door
+
+        def loaded():
+            return "headrace.streams.console.pages" in sys.modules
+
+        async def stopped_before():
+            console = door.Console(ConsoleSettings(), dict)
+            console.listen()
+            await console.stop()
+            await asyncio.sleep(3 * door.LOAD_AFTER_S)
+
+        async def left_alone():
+            console = door.Console(ConsoleSettings(), dict)
+            console.listen()
+            async with asyncio.timeout(60):
+                while not loaded():
+                    await asyncio.sleep(0.01)
+            await console.stop()
+
+        door.LOAD_AFTER_S = 0.01
+        asyncio.run(stopped_before())
+        print(loaded())
+        asyncio.run(left_alone())
+        print(loaded())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["False", "True"]
+
+
 async def test_what_fails_refuses_rather_than_holds_up(caplog: pytest.LogCaptureFixture) -> None:
     """A console that cannot open says so in one line, and its visitors are turned away."""
 

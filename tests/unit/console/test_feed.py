@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from fakes.predicted import predicted
 
+from headrace.schemas.batch import RecordBatch
 from headrace.schemas.pipeline import load_pipeline
 from headrace.schemas.settings import BusSettings, StoreSettings
 from headrace.streams.bus.options import client_options
@@ -115,6 +117,43 @@ async def test_who_comes_as_the_last_one_leaves_is_served(feed: Feed) -> None:
     for _ in range(3):
         await first(feed, lambda _: True)
         await asyncio.sleep(0)
+
+
+async def test_who_comes_waits_for_nothing(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first devices are shown as they are found, and the newest snapshot to who comes next."""
+    monkeypatch.setattr(feeding, "EVERY_S", 3600.0)
+    found = asyncio.Event()
+
+    async def looks(*_: object, **__: object) -> AsyncIterator[list[RecordBatch]]:
+        await found.wait()
+        yield [batch_of("press-1")]
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(feeding, "newest", looks)
+    async with asyncio.timeout(10), aclosing(feed.snapshots()) as one:
+        assert json.loads(await anext(one))["devices"]["known"] == 0
+        found.set()
+        made = await anext(one)
+        assert json.loads(made)["devices"]["known"] == 1
+        async with aclosing(feed.snapshots()) as another:
+            assert await anext(another) == made
+
+
+def batch_of(device: str) -> RecordBatch:
+    """A prediction of a device, as the topic holds it."""
+    value = msgspec.json.encode(predicted(device, 0.5))
+    return RecordBatch("p", 0, np.arange(1), np.arange(1), [device.encode()], [value])
+
+
+async def test_it_begins_with_the_page_and_ends_where_nobody_stays(feed: Feed) -> None:
+    """The devices are looked for while the browser still reads scripts."""
+    feed.expect()
+    running = feed._running
+    assert running is not None
+    async with asyncio.timeout(10):
+        await asyncio.wait({running})
+    assert running.cancelled()
+    assert feed._running is None
 
 
 async def test_a_failure_ends_the_page_s_stream_and_the_next_begins_anew(

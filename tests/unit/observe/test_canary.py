@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from fakes.predicted import predicted
 
 from headrace.enrichers.decode import Decoder
 from headrace.enrichers.registry import NO_REGISTRY
@@ -12,23 +13,12 @@ from headrace.schemas.batch import RecordBatch
 from headrace.schemas.canary import RESERVED, Canary, probe_device
 from headrace.schemas.errors import PipelineFileError
 from headrace.schemas.pipeline import load_pipeline
-from headrace.schemas.prediction import Prediction, PredictionModel, PredictionTimes
 from headrace.streams.cli.context import pipeline_file
 from headrace.streams.client.predictions import Predictions
 from headrace.streams.console.devices import DeviceBoard
 from headrace.streams.observe.canary_book import FAILING, CanaryBook, outcome_of
 from headrace.streams.observe.objectives import ObjectiveBook
 from headrace.streams.observe.prober import ProbeEvents
-
-
-def predicted(device: str, score: float | None) -> Prediction:
-    """One prediction of a device."""
-    return Prediction(
-        id="0", rev=0, event_id="e", device_id=device, event_time="2026-01-01T00:00:00Z",
-        score=score, label="normal", confidence=None, tier="light", flags=(), feature_age_ms=0,
-        model=PredictionModel("m", 1, "00"), source="t[0]@0", times_ms=PredictionTimes(0, 0, 0),
-    )  # fmt: skip
-
 
 RIGHT = Canary(metrics={"load": 0.1}, within_ms=100.0, least=0.2, most=0.4)
 EXAMPLES = ("hosts", "press", "wearables", "shops")
