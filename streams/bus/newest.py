@@ -12,6 +12,9 @@ from headrace.streams.bus.header_names import expect_any
 from headrace.streams.bus.reads import log_edges, to_batch
 
 _POLL_MS = 200
+_FETCH_MS = _POLL_MS // 2
+"""A fetch that waits for records of other partitions ends well before a look gives up."""
+
 _NOWHERE = -1
 
 
@@ -38,7 +41,8 @@ async def newest(
     Delivery: none; it is a look from aside, without a group.
     """
     isolation = "read_committed" if read_committed else "read_uncommitted"
-    async with lone_consumer(dict(options), f"watching {topic}", isolation_level=isolation) as bus:
+    more = {"isolation_level": isolation, "fetch_max_wait_ms": _FETCH_MS}
+    async with lone_consumer(dict(options), f"watching {topic}", **more) as bus:
         parts = await all_parts(bus, [topic])
         bus.assign(parts)
         seen = dict.fromkeys(parts, _NOWHERE)

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from headrace.schemas.errors import HeadraceError
 from headrace.streams.console.access import Access
+from headrace.streams.console.chart_library import WITHOUT, chart_library
 from headrace.streams.console.drill import Drill
 from headrace.streams.console.feed import Feed
 from headrace.streams.console.redriving import Order, Redriving
@@ -67,6 +68,7 @@ class Pages:
         for file in sorted(PAGE.iterdir()):
             if file.suffix in (".css", ".js"):
                 app.router.add_get(f"/{file.name}", _file(file.name))
+        app.router.add_get("/chart-library.js", _chart_library)
         app.router.add_post("/session", self._open_session)
         app.router.add_get("/pipelines", self._names)
         app.router.add_get("/events/{pipeline}", self._events)
@@ -212,6 +214,13 @@ def _file(name: str, *, status: int = 200) -> Handler:
         )
 
     return answer
+
+
+async def _chart_library(_: web.Request) -> web.StreamResponse:
+    """The library as its package has it; a line of comment where there is none."""
+    file = chart_library()
+    body = WITHOUT if file is None else file.read_bytes()
+    return web.Response(body=body, content_type=KINDS[".js"], charset="utf-8")
 
 
 def _json(found: object) -> web.Response:

@@ -20,7 +20,7 @@ INPUTS = {
         *PROJECT["dependencies"],
         *(
             r
-            for extra in ("local", "host", "ui", "otlp", "snapshots", "dev")
+            for extra in ("local", "host", "ui", "console", "otlp", "snapshots", "dev")
             for r in EXTRAS[extra]
         ),
     ],

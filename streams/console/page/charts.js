@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-export function svg(name, attributes, text) {
+function svg(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   if (text !== undefined) made.textContent = text;
@@ -42,32 +42,23 @@ export function sparkline(into, values, width = 120, height = 24) {
 }
 
 // Two percentiles over time, milliseconds on a scale that begins at 0.
-export function percentiles(into, points) {
+export function percentileLines(points) {
   const width = 520, height = 150, left = 64, bottom = 18;
-  const told = points.filter((p) => p.p50 !== null);
-  const most = Math.max(1, ...told.map((p) => p.p99)) * 1.1;
-  const oldest = Math.max(60, ...points.map((p) => p.age));
-  const x = (i) => left + (1 - points[i].age / oldest) * (width - left - 4);
+  const most = Math.max(1, ...points.map((p) => p.p99 || 0)) * 1.1;
+  const first = points.length ? points[0].at_s : 0;
+  const span = Math.max(60, points.length ? points[points.length - 1].at_s - first : 0);
+  const x = (i) => width - 4 - (1 - (points[i].at_s - first) / span) * (width - left - 4);
   const y = (v) => 4 + (1 - v / most) * (height - bottom - 8);
-  const last = told[told.length - 1];
-  const label = last
-    ? `Latency of the last ${Math.round(oldest / 60)} minutes; newest p50 ` +
-      `${last.p50.toFixed(1)} ms, p99 ${last.p99.toFixed(1)} ms`
-    : "No latency yet";
-  const made = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  const made = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   for (const share of [0, 0.5, 1]) {
     const at = y(most * share);
     made.append(svg("path", { class: "axis", d: `M${left} ${at}H${width}` }));
     made.append(svg("text", { x: left - 5, y: at + 4, "text-anchor": "end" },
       `${(most * share).toFixed(most < 10 ? 1 : 0)} ms`));
   }
-  made.append(svg("text", { x: left, y: height - 3 }, `${Math.round(oldest)} s ago`));
+  made.append(svg("text", { x: left, y: height - 3 }, `${span} s ago`));
   made.append(svg("text", { x: width - 4, y: height - 3, "text-anchor": "end" }, "now"));
   made.append(svg("path", { class: "line", d: path(points.map((p) => p.p50), x, y) }));
   made.append(svg("path", { class: "line second", d: path(points.map((p) => p.p99), x, y) }));
-  const legend = document.createElement("p");
-  legend.className = "hint";
-  legend.textContent = last
-    ? `p50 ${last.p50.toFixed(1)} ms (line), p99 ${last.p99.toFixed(1)} ms (dashed)` : label;
-  into.replaceChildren(made, legend);
+  return made;
 }

@@ -44,7 +44,7 @@ function draw(found) {
   trouble([...view.reasons, ...found.trouble, ...view.incidents.filter((i) => i.end_ms === null)
     .map((i) => `${i.severity}: objective ${i.which}.${i.objective}, cause ${i.cause}`)]);
   devices(found.devices);
-  latency(found.trend, view.latencies);
+  latency(found.trend, view.latencies, found.at_ms);
   model(found.model);
   budgets(view.budgets);
   drift(view.drift);

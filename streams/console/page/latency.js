@@ -1,18 +1,19 @@
 // Latency over time of one device class, and of every hop.
 
-import { percentiles } from "/charts.js";
 import { at, element, fill, number, whole } from "/parts.js";
+import { percentiles } from "/percentiles.js";
 
 const ALL = "all";
-let trend = {};
+let trend = {}, now_s = 0;
 
 export function choose() {
   trend = {};
   at("latency-class").replaceChildren();
 }
 
-export function latency(found, hops) {
+export function latency(found, hops, at_ms) {
   trend = found;
+  now_s = at_ms / 1000;
   classes([...Object.keys(found), ...hops.map((hop) => hop.device_class)]);
   draw();
   everyHop(hops);
@@ -38,7 +39,7 @@ function draw() {
   // Of one class alone nobody counts all of them together: it is the whole.
   const told = Object.keys(trend);
   const points = trend[at("latency-class").value] || (told.length === 1 ? trend[told[0]] : []);
-  percentiles(at("latency-chart"), points.map(([age, p50, p99]) => ({ age, p50, p99 })));
+  percentiles(points, now_s);
 }
 
 function everyHop(found) {

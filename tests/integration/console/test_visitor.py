@@ -59,7 +59,7 @@ def test_what_a_screen_reader_finds(page: Any) -> None:
         "Flow", "Devices by anomaly", "Latency, device to prediction", "Model", "Objectives",
         "Drift", "Dead letters", "Sites and egress",
     ]  # fmt: skip
-    assert page.locator("svg:not([aria-label])").count() == 0
+    assert page.locator("svg:not([aria-label], [aria-hidden])").count() == 0
     assert page.locator("input:not(label input), select:not(label select)").count() == 0
 
 
@@ -73,30 +73,49 @@ def test_numbers_are_those_of_the_pipeline(page: Any) -> None:
     assert int(by_code.locator("tbody td.number").inner_text()) >= DEAD
 
 
+CHOSEN = """async ([first, second]) => {
+  const { latency } = await import("/latency.js");
+  const choice = document.getElementById("latency-class");
+  latency({ all: [[10, 7, 9], [0, 3, 4]], [first]: [[10, 7, 9], [0, 1, 2]],
+            [second]: [[10, null, null]] }, [], 1.8e12);
+  return ["all", first, second].map((name) => {
+    choice.value = name;
+    choice.dispatchEvent(new Event("change"));
+    const rows = [...document.querySelectorAll("#latency-rows tr")];
+    return [document.getElementById("latency-chart").getAttribute("aria-label"),
+            rows.map((row) => [...row.cells].slice(1).map((cell) => cell.textContent))];
+  });
+}"""
+
+
 def test_latency_of_one_class(page: Any) -> None:
-    """Every class can be chosen, and its own line is drawn; a class without events has a gap."""
+    """Each can be chosen, and is told in words and as a table; one without events has gaps."""
     choice = page.get_by_role("combobox", name="Device class")
     choice.wait_for()
     first, *others = choice.locator("option").all_inner_texts()
     assert (first, sorted(others)) == ("all", sorted(KINDS))
-    labels = page.evaluate(
-        """async ([first, second]) => {
-          const { latency } = await import("/latency.js");
-          const choice = document.getElementById("latency-class");
-          latency({ all: [[10, 7, 9], [0, 3, 4]], [first]: [[10, 7, 9], [0, 1, 2]],
-                    [second]: [[10, null, null]] }, []);
-          return ["all", first, second].map((name) => {
-            choice.value = name;
-            choice.dispatchEvent(new Event("change"));
-            return document.querySelector("#latency-chart svg").getAttribute("aria-label");
-          });
-        }""",
-        list(KINDS),
-    )
-    assert [label.partition("newest ")[2] for label in labels] == [
+    told = page.evaluate(CHOSEN, list(KINDS))
+    assert [label.partition("newest ")[2] for label, _ in told] == [
         "p50 3.0 ms, p99 4.0 ms", "p50 1.0 ms, p99 2.0 ms", "",
     ]  # fmt: skip
-    assert labels[2] == "No latency yet"
+    assert told[2][0] == "No latency yet"
+    assert [rows for _, rows in told] == [
+        [["3.0", "4.0"], ["7.0", "9.0"]], [["1.0", "2.0"], ["7.0", "9.0"]], [["–", "–"]],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("drawn_by", ["the library", "nobody else"])
+def test_latency_is_drawn(page: Any, console: str, drawn_by: str) -> None:
+    """By the library of the package, whose makers are named then; without it by the page itself."""
+    if drawn_by == "nobody else":
+        page.route("**/chart-library.js", lambda route: route.fulfill(
+            body="// none", content_type="text/javascript"))  # fmt: skip
+        page.goto(console)
+    with_library = drawn_by == "the library"
+    page.get_by_role("img", name="Latency of the last").wait_for()
+    page.locator(f"#latency-chart {'canvas' if with_library else 'svg'}").first.wait_for()
+    assert page.locator("#latency-chart svg").count() == (not with_library)
+    assert page.get_by_role("link", name="TradingView Lightweight Charts™").count() == with_library
 
 
 def test_dead_letters_are_put_back(page: Any) -> None:

@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import ClientSession, web
 
+from headrace.streams.console import chart_library
 from headrace.streams.console.access import Access
 from headrace.streams.console.pages import COOKIE, PAGE, Pages
 
 TOKEN = "0123456789abcdef"
 SCRIPTS = sorted(PAGE.glob("*.js"))
 HTML = sorted(PAGE.glob("*.html"))
+MAKERS = '<a href="https://www.tradingview.com/"'
+"""Whom the chart library's licence wants named: a link, followed by who clicks it."""
 
 
 async def served(access: Access) -> AsyncIterator[str]:
@@ -59,6 +62,26 @@ async def test_every_file_of_the_page_is_answered(loopback: str) -> None:
                 assert answer.headers["Cache-Control"] == "no-store"
                 kind = "text/javascript" if path.endswith(".js") else "text/"
                 assert answer.content_type.startswith(kind)
+
+
+async def test_the_chart_library_is_that_of_its_package(
+    loopback: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, and it is one; without the package a comment that says what to install."""
+    file = chart_library.chart_library()
+    assert file is not None
+    async with ClientSession() as http:
+        async with http.get(f"{loopback}/chart-library.js") as answer:
+            script = await answer.read()
+            assert (answer.status, answer.content_type) == (200, "text/javascript")
+        assert script == file.read_bytes()
+        assert b"window.LightweightCharts=" in script
+        monkeypatch.setattr(chart_library, "PACKAGE", "no_such_package")
+        async with http.get(f"{loopback}/chart-library.js") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/javascript")
+            (line,) = (await answer.text()).splitlines()
+    assert line.startswith("//")
+    assert "headrace[console]" in line
 
 
 @pytest.mark.parametrize(
@@ -180,7 +203,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
     """No address of another server, no inline script, style or handler; text is never markup."""
     for file in (*HTML, *SCRIPTS, PAGE / "console.css"):
         text = file.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
-        assert "://" not in text, file.name
+        assert "://" not in text.replace(MAKERS, ""), file.name
     for file in HTML:
         text = file.read_text("utf-8")
         assert re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", text) is None
