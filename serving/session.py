@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]  # it ships none
 from numpy.typing import NDArray
+
+# Asked once, at its import: else it gives the machine a name, keeps events in the home folder and
+# sends them to its maker.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime  # type: ignore[import-untyped]  # it ships none
 from onnxruntime.capi import (  # type: ignore[import-untyped]  # it ships none
     onnxruntime_pybind11_state as _state,
 )
