@@ -125,6 +125,18 @@ async def test_the_model_passes_the_workers_checks(example: Example) -> None:
     assert np.array_equal(scores.score, score(example.model, example.found.inputs[:3000]))
 
 
+def test_the_vector_has_one_size_and_its_ratio_to_the_record_is_stated(example: Example) -> None:
+    """docs/model-owner.md has the mean record's bytes beside the vector's, and what it is worth."""
+    page = (EXAMPLES.parent / "docs" / "model-owner.md").read_text("utf-8")
+    sizes = [len(sent.value()) for sent in example.log]
+    vectors = {row.nbytes for row in example.found.inputs}
+    stated = example.stated
+
+    assert vectors == {4 * len(example.pipeline.model_inputs)}
+    row = f"| {np.mean(sizes):.0f} : {vectors.pop()} | {stated['precision']:.3f} | "
+    assert f"{row}{stated['recall']:.3f} | {stated['roc_auc']:.4f} |" in page
+
+
 def test_golden_pairs_are_of_this_model(example: Example) -> None:
     """They span low and high scores."""
     pairs = json.loads((example.folder / "golden.json").read_text("utf-8"))
