@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.schemas.batch import RecordBatch
 from headrace.streams.bus.connection import Options, all_parts, lone_consumer, mapped_errors
+from headrace.streams.bus.raw_batch import RawBatch
 from headrace.streams.bus.reads import log_edges, start_offsets
 from headrace.streams.bus.scan import FETCH_BYTES, scan
 
@@ -55,6 +56,13 @@ class LoneReader:
             StateError: a record has left the log. BusRefusedError. Both fatal.
             BusUnavailableError: retryable.
         """
+        async for batch in self.read_raw(partition, start, stop, fetch_bytes=fetch_bytes):
+            yield batch.records()
+
+    async def read_raw(
+        self, partition: int, start: int, stop: int, *, fetch_bytes: int = FETCH_BYTES
+    ) -> AsyncIterator[RawBatch]:
+        """The same as they came, without an object for each record."""
         with mapped_errors(f"reading {self.topic}[{partition}] from {start}"):
             async for batch in scan(
                 self._consumer,

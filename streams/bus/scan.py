@@ -2,13 +2,12 @@
 
 A lone consumer of the client library asks for the next records only when those it holds are read.
 Here each response tells by its heads alone where the next begins, so the bus works meanwhile; and a
-response is read by whole record batches (`transport/columnar.py`). Nothing of a group is touched.
+response is read as columns (`unframe.py`). Nothing of a group is touched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -28,17 +27,15 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
 from aiokafka.protocol.fetch import FetchRequest  # type: ignore[import-untyped]
 from aiokafka.record.memory_records import MemoryRecords  # type: ignore[import-untyped]
 
-from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import BusUnavailableError, StateError
-from headrace.streams.bus.header_names import expect_any
+from headrace.streams.bus.raw_batch import RawBatch
+from headrace.streams.bus.unframe import OldFormatError, heads, unframe
 from headrace.streams.transport import columnar
 
 FETCH_BYTES = 8 << 20
 """Of one response: a request costs nothing per record, and two are held at most."""
 
 _WAIT_MS, _AGAIN_S, _CORRUPT_TRIES = 500, 0.05, 3
-_HEAD = struct.Struct(">qi4xb6xi")  # base offset, length, magic, last offset delta
-_BEFORE_LENGTH, _MAGIC_2 = 12, 2
 
 
 async def scan(
@@ -49,7 +46,7 @@ async def scan(
     *,
     patience_s: float,
     fetch_bytes: int = FETCH_BYTES,
-) -> AsyncIterator[RecordBatch]:
+) -> AsyncIterator[RawBatch]:
     """Records from `start` up to but not including `stop`, in order.
 
     Args:
@@ -88,7 +85,7 @@ async def scan(
                 if position > answer.begin:
                     moved = time.monotonic()
                 if batch is not None and (wanted := _below(batch, stop)):
-                    yield batch.slice(0, wanted)
+                    yield batch.at(slice(wanted))
             if position < stop and time.monotonic() - moved > patience_s:
                 raise BusUnavailableError(
                     f"reading {part.topic}[{part.partition}] stands at {position} for "
@@ -100,27 +97,17 @@ async def scan(
         await asyncio.gather(asked, return_exceptions=True)
 
 
-def _below(batch: RecordBatch, stop: int) -> int:
+def _below(batch: RawBatch, stop: int) -> int:
     return int(np.searchsorted(batch.offsets, stop))
 
 
 def heads_end(raw: bytes, start: int) -> int:
-    """The offset after the whole record batches of a response, by their heads; `start` for none.
-
-    Example:
-        >>> heads_end(_HEAD.pack(40, 15, 2, 9), 40)
-        50
-    """
-    at, end = 0, start
-    while at + _HEAD.size <= len(raw):
-        base, length, magic, delta = _HEAD.unpack_from(raw, at)
-        at += _BEFORE_LENGTH + length
-        if magic != _MAGIC_2:
-            return start  # an old format: told once it is read
-        if at > len(raw):
-            break
-        end = base + delta + 1
-    return max(end, start)
+    """The offset after the whole record batches of a response, by their heads; `start` for none."""
+    try:
+        ends = [head.end for head in heads(raw)]
+    except OldFormatError:
+        return start  # an old format: told once it is read
+    return max([start, *ends[-1:]])
 
 
 class _Answer:
@@ -131,27 +118,31 @@ class _Answer:
         self.begin = begin
         self.next = heads_end(raw, begin)
 
-    def read(self, position: int) -> tuple[RecordBatch | None, int]:
+    def read(self, position: int) -> tuple[RawBatch | None, int]:
         """Its records from `position` on, and the offset after what it covers."""
-        part, isolation = self._scan.part, self._scan.isolation
-        while True:
-            found = PartitionRecords(
-                part, MemoryRecords(self._raw), self._aborted, position, None, None, True, isolation
-            )
+        part = self._scan.part
+        try:
+            found = self._found(position)
             try:
-                batch = columnar.read_partition(part, found, exact=self._scan.exact)
-            except columnar.GapError:
-                self._scan.exact = True
-                continue
-            except UnicodeDecodeError:
-                expect_any()
-                continue
-            except CorruptRecordException as error:
-                self._scan.corrupt(position, error)
-                return None, position
-            # Unbroken, this cycle would hold the response until the next garbage collection.
-            found._records_iterator = None
-            return batch, int(found.next_fetch_offset)
+                batch = unframe(part, found, self._raw)
+            except OldFormatError:
+                found = self._found(position)
+                made = columnar.read_partition(part, found, exact=True)
+                batch = None if made is None else RawBatch.of(made)
+        except CorruptRecordException as error:
+            self._scan.corrupt(position, error)
+            return None, position
+        return batch, int(found.next_fetch_offset)
+
+    def _found(self, position: int) -> Any:
+        part, isolation = self._scan.part, self._scan.isolation
+        records = MemoryRecords(self._raw)
+        found = PartitionRecords(
+            part, records, self._aborted, position, None, None, True, isolation
+        )
+        # Unbroken, this cycle would hold the response until the next garbage collection.
+        found._records_iterator = None
+        return found
 
 
 class _Scan:
@@ -160,7 +151,6 @@ class _Scan:
     def __init__(self, consumer: Any, part: Any, fetch_bytes: int) -> None:
         self._consumer, self.part, self._fetch_bytes = consumer, part, fetch_bytes
         self.isolation = consumer._fetcher._isolation_level
-        self.exact = False
         self._corrupt_times = 0
 
     async def ask(self, offset: int) -> _Answer | None:

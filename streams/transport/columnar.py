@@ -8,7 +8,7 @@ Where those objects look different, `missing` says so and the public way is used
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -179,6 +179,21 @@ def read_partition(tp: TopicPartition, found: Any, *, exact: bool) -> RecordBatc
     """
     columns = Columns()
     add = columns.add_exactly if exact else columns.add
+    for batch in wanted_batches(tp, found):
+        add(batch, found.next_fetch_offset)
+    return columns.build(tp)
+
+
+def wanted_batches(tp: TopicPartition, found: Any) -> Iterator[Any]:
+    """Record batches of one fetched partition, without aborted and control batches.
+
+    Args:
+        tp: The partition.
+        found: aiokafka's `PartitionRecords`; its `next_fetch_offset` moves behind each in turn.
+
+    Raises:
+        CorruptRecordException: A checksum is wrong; nothing of the response may be used.
+    """
     records = found._records
     committed_only = found._isolation_level == _fetcher.READ_COMMITTED
     while records.has_next():
@@ -187,9 +202,8 @@ def read_partition(tp: TopicPartition, found: Any, *, exact: bool) -> RecordBatc
             raise CorruptRecordException(f"checksum of {tp.topic}[{tp.partition}]")
         aborted = committed_only and batch.producer_id is not None and _aborted(found, batch)
         if not aborted and not batch.is_control_batch:
-            add(batch, found.next_fetch_offset)
+            yield batch
         found.next_fetch_offset = batch.next_offset
-    return columns.build(tp)
 
 
 def _aborted(found: Any, batch: Any) -> bool:
