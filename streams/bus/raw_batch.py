@@ -18,6 +18,7 @@ from aiokafka.record.util import (  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from headrace.schemas.batch import I64, Headers, RecordBatch
+from headrace.schemas.errors import Source
 
 
 class Places(NamedTuple):
@@ -73,6 +74,22 @@ class RawBatch:
         """Offset after the last record."""
         return int(self.offsets[-1]) + 1
 
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+        return int(np.maximum(self.values.size, 0).sum())
+
+    def source(self, row: int) -> Source:
+        """Coordinates of one row."""
+        return Source(self.topic, self.partition, int(self.offsets[row]))
+
+    def matrix(self, places: Places, width: int) -> NDArray[np.uint8]:
+        """Bytes of fields that are all of one size above 0; uint8 (N, width)."""
+        # One item for each place of the buffer: a record is then copied as a whole.
+        shape, item = (len(self.buffer) - width + 1,), np.dtype((np.void, width))
+        whole = np.ndarray(shape, item, self.buffer, strides=(1,))
+        return whole[places.start].view(np.uint8).reshape(-1, width)
+
     def at(self, rows: slice | NDArray[np.bool_] | I64) -> RawBatch:
         """Some rows, over the same buffer."""
         return RawBatch(
@@ -104,7 +121,7 @@ class RawBatch:
         count = len(records)
         rows = records.headers or [()] * count
         headers = [b"".join(_header_bytes(*header) for header in row) for row in rows]
-        fields = (records.keys, records.values, headers)
+        fields: tuple[Sequence[bytes | None], ...] = (records.keys, records.values, headers)
         whole = [b"".join(filter(None, field)) for field in fields]
         starts = np.cumsum([0, *map(len, whole)]).tolist()
         keys, values, blocks = (

@@ -272,8 +272,8 @@ def starts_of(raw: bytes | bytearray, at: int, stop: int, count: int) -> list[in
     """
     if count > stop - at:
         raise broken()
-    first, found, steps = at, [], _STEPS
-    add = found.append
+    found: list[int] = []
+    first, add, steps = at, found.append, _STEPS
     try:
         for _ in range(count):
             add(at)

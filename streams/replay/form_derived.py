@@ -13,6 +13,7 @@ from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.prediction import Prediction
 from headrace.schemas.summary import SummaryRecord
 from headrace.streams.arrow import arrow
+from headrace.streams.bus.raw_batch import RawBatch
 from headrace.streams.replay.forms import Columns, Form, stamp, stamps
 
 _PREDICTION = ("id", "rev", "event_id", "device_id", "score", "label", "confidence", "tier")
@@ -27,7 +28,8 @@ def predictions_form() -> Form:
     types = (text, whole, text, text, number, text, number, text)
     decoder = msgspec.json.Decoder(Prediction)
 
-    def rows(records: RecordBatch) -> Columns:
+    def rows(raw: RawBatch) -> Columns:
+        records = raw.records()
         found, bad = _decoded(decoder, records)
         columns = [
             pa.array([getattr(p, name) for p in found], kind)
@@ -83,7 +85,8 @@ def features_form(names: tuple[str, ...], attributes: tuple[str, ...]) -> Form:
     pa = arrow()
     text = pa.string()
 
-    def rows(records: RecordBatch) -> Columns:
+    def rows(raw: RawBatch) -> Columns:
+        records = raw.records()
         blocks: list[FeatureBlock] = []
         owners: list[int] = []
         bad: list[int] = []
@@ -163,7 +166,8 @@ def summaries_form() -> Form:
     decoder = msgspec.json.Decoder(SummaryRecord)
     counts = ("rows", "anomalies", "devices")
 
-    def rows(records: RecordBatch) -> Columns:
+    def rows(raw: RawBatch) -> Columns:
+        records = raw.records()
         found, bad = _decoded(decoder, records)
         starts = stamps(np.array([s.window_start_ms for s in found], np.int64))
         ends = stamps(np.array([s.window_end_ms for s in found], np.int64))

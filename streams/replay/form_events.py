@@ -11,6 +11,7 @@ from headrace.enrichers.registry import NO_REGISTRY, Registry
 from headrace.schemas.batch import I64, RecordBatch
 from headrace.schemas.pipeline import Pipeline
 from headrace.streams.arrow import arrow
+from headrace.streams.bus.raw_batch import RawBatch
 from headrace.streams.replay.forms import Columns, Form, spread, stamp, stamps
 from headrace.streams.replay.uniform import Uniform
 
@@ -36,13 +37,15 @@ def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY)
     attributes = list(decode(_nothing()).events.attributes)
     text = pa.string()
 
-    def rows(records: RecordBatch) -> Columns:
-        parts = [arrays(records.slice(a, a + _ROWS)) for a in range(0, len(records) or 1, _ROWS)]
+    def rows(records: RawBatch) -> Columns:
+        parts = [
+            arrays(records.at(slice(a, a + _ROWS))) for a in range(0, len(records) or 1, _ROWS)
+        ]
         if len(parts) == 1:
             return Columns(parts[0])
         return Columns([pa.concat_arrays(columns) for columns in zip(*parts, strict=True)])
 
-    def arrays(records: RecordBatch) -> list[Any]:
+    def arrays(records: RawBatch) -> list[Any]:
         alike = uniform.columns(records)
         parts = [[*columns, pa.nulls(len(own), text)] for own, columns in alike]
         places = [own for own, _ in alike]
@@ -51,7 +54,7 @@ def events_form(role: str, pipeline: Pipeline, registry: Registry = NO_REGISTRY)
             left[own] = False
         if left.any() or not parts:
             places.append(np.flatnonzero(left))
-            parts.append(exact(records.take(left)))
+            parts.append(exact(records.at(left).records()))
         return parts[0] if len(parts) == 1 else _in_order(parts, np.concatenate(places))
 
     def exact(records: RecordBatch) -> list[Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.deadletter import parse_source, split_headers
 from headrace.streams.arrow import arrow
+from headrace.streams.bus.raw_batch import RawBatch
 from headrace.streams.replay.forms import Columns, Form, stamp, stamps
 
 _OURS = ("code", "stage", "attempt", "pipeline", "model", "source")
@@ -23,7 +24,8 @@ def deadletter_form() -> Form:
     pa = arrow()
     text, whole = pa.string(), pa.int64()
 
-    def rows(records: RecordBatch) -> Columns:
+    def rows(raw: RawBatch) -> Columns:
+        records = raw.records()
         found, kept, bad = [], [], []
         for row in range(len(records)):
             try:
@@ -66,7 +68,7 @@ def _letter(records: RecordBatch, row: int) -> dict[str, Any]:
 def records_form() -> Form:
     """The table of a topic whose records are not known: coordinates, and the records as read."""
 
-    def rows(records: RecordBatch) -> Columns:
+    def rows(raw: RawBatch) -> Columns:
         return Columns([])
 
     return Form("records", [], rows, raw=True)

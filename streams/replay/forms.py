@@ -18,6 +18,7 @@ import numpy as np
 
 from headrace.schemas.batch import I64, RecordBatch
 from headrace.streams.arrow import arrow
+from headrace.streams.bus.raw_batch import RawBatch
 
 RAW = ("key", "value", "headers")
 """Columns of the record as it was read, where they are asked for."""
@@ -68,7 +69,7 @@ class Form:
 
     role: str
     fields: Sequence[tuple[str, Any]]
-    rows: Callable[[RecordBatch], Columns]
+    rows: Callable[[RawBatch], Columns]
     time: str | None = None
     device: str | None = None
     prediction: str | None = None
@@ -95,7 +96,7 @@ class Form:
         names = unique([name for name, _ in fields])
         return pa.schema(list(zip(names, (kind for _, kind in fields), strict=True)))
 
-    def table(self, records: RecordBatch) -> tuple[Any, Columns]:
+    def table(self, records: RawBatch) -> tuple[Any, Columns]:
         """The rows of a batch as a `pyarrow.RecordBatch`, and what is to be said of them."""
         pa = arrow()
         made = self.rows(records)
@@ -106,7 +107,7 @@ class Form:
             pa.array(offsets),
             stamps(times),
         ]
-        raw = _raw_arrays(pa, records, made.rows) if self.raw else []
+        raw = _raw_arrays(pa, records.records(), made.rows) if self.raw else []
         arrays = [*place, *made.arrays, *raw]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema), made
 

@@ -98,12 +98,11 @@ class BusSource:
 
     async def pieces(self, span: Span, fetch_bytes: int | None) -> AsyncGenerator[Piece]:
         """See `Source.pieces` and `LoneReader.read`."""
-        async for records in self._reader.read(*span, fetch_bytes=fetch_bytes or FETCH_BYTES):
+        async for records in self._reader.read_raw(*span, fetch_bytes=fetch_bytes or FETCH_BYTES):
             table, made = self._form.table(records)
-            size = sum(map(len, filter(None, records.values)))
             bad = tuple(str(records.source(row)) for row in made.unreadable)
             yield Piece(
-                table, records.first, records.next, len(records), size, bad, made.notes
+                table, records.first, records.next, len(records), records.size, bad, made.notes
             )  # fmt: skip
 
     async def begin(self, partition: int) -> int:

@@ -8,19 +8,19 @@ its columns, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.enrichers.decode import LONGEST_TEXT, Decoder, clean_labels
 from headrace.enrichers.registry import Registry
 from headrace.enrichers.times import parse_iso_bytes, parse_numbers
-from headrace.schemas.batch import F64, I64, RecordBatch
+from headrace.schemas.batch import F64, I64
 from headrace.schemas.input import Input
 from headrace.streams.arrow import arrow
+from headrace.streams.bus.raw_batch import RawBatch
 from headrace.streams.replay.forms import stamps
 from headrace.streams.replay.layout import Bools, Layout, Matrix
 
@@ -60,7 +60,7 @@ class Uniform:
         self._layouts: dict[int, list[Layout]] = {}
         self._pass = self._passed = 0
 
-    def columns(self, records: RecordBatch) -> list[Alike]:
+    def columns(self, records: RawBatch) -> list[Alike]:
         """What could be read of a batch, each row at most once."""
         # By place: a header may say where an event came in.
         unplaced = self._spec.rekey and not self._spec.id
@@ -74,20 +74,14 @@ class Uniform:
             self._pass, self._passed = min(2 * self._pass + 1, _MOST_PASSED), 0
         return found
 
-    def _found(self, records: RecordBatch) -> Iterator[Alike]:
-        for length, rows in _by_length(records.values, self._spec.max_event_bytes):
-            values = records.values
-            if len(rows) < len(values):
-                values = [values[row] for row in rows.tolist()]
-            whole = b"".join(values)  # type: ignore[arg-type] # none of these is None
-            yield from self._laid_out(records, rows, np.frombuffer(whole, np.uint8), length)
+    def _found(self, records: RawBatch) -> Iterator[Alike]:
+        for length, rows in _by_length(records.values.size, self._spec.max_event_bytes):
+            left = records.matrix(records.values.at(rows), length)
+            yield from self._laid_out(records, rows, left)
 
-    def _laid_out(
-        self, records: RecordBatch, rows: I64, whole: NDArray[np.uint8], length: int
-    ) -> Iterator[Alike]:
+    def _laid_out(self, records: RawBatch, rows: I64, left: Matrix) -> Iterator[Alike]:
         """Of records of one length each layout's, the ones met before first."""
-        left = whole.reshape(-1, length)
-        known, at = self._layouts.setdefault(length, []), 0
+        known, at = self._layouts.setdefault(left.shape[1], []), 0
         while len(left) >= LEAST_ROWS and at < _MOST_LAYOUTS:
             if at == len(known):
                 made = Layout.of(left[0].tobytes())
@@ -105,7 +99,7 @@ class Uniform:
                 yield self._read(layout, left[fit], records, rows[fit])
                 left, rows = left[~fit], rows[~fit]
 
-    def _read(self, layout: Layout, matrix: Matrix, records: RecordBatch, rows: I64) -> Alike:
+    def _read(self, layout: Layout, matrix: Matrix, records: RawBatch, rows: I64) -> Alike:
         """The columns of those that are events."""
         if not self._can_read(layout):
             return Alike(rows[:0], [])
@@ -114,7 +108,7 @@ class Uniform:
         good &= ~decode.ahead(times, records.log_times_ms[rows])
         entities = layout.texts(matrix, spec.entity)
         if spec.key == "entity":
-            good &= _equal(records.keys, rows, entities)
+            good &= _equal(records, rows, layout.raw(matrix, spec.entity))
         metrics = [self._metric(layout, matrix, name) for name in spec.metrics]
         for row, numbers in enumerate(metrics):
             if numbers is not None:
@@ -143,7 +137,7 @@ class Uniform:
         labels = (layout.width(spec.attribute_path(name)) for name in spec.attributes)
         return named and timed and measured and all(width >= 0 for width in labels)
 
-    def _ids(self, layout: Layout, matrix: Matrix, records: RecordBatch, rows: I64) -> Any:
+    def _ids(self, layout: Layout, matrix: Matrix, records: RawBatch, rows: I64) -> Any:
         if self._spec.id:
             return layout.texts(matrix, self._spec.id)
         places = arrow().array(records.offsets[rows]).cast(arrow().string())
@@ -170,23 +164,19 @@ class Uniform:
         return [_mapped(texts, by) for texts, by in [*sent, *known]]
 
 
-def _by_length(values: Sequence[bytes | None], longest: int) -> Iterator[tuple[int, I64]]:
+def _by_length(lengths: I64, longest: int) -> Iterator[tuple[int, I64]]:
     """Lengths up to `longest` that enough records have, and which have them."""
-    try:
-        lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
-    except TypeError:  # a tombstone
-        lengths = np.array([0 if value is None else len(value) for value in values], np.int64)
     for length in np.unique(lengths).tolist()[:_MOST_LENGTHS]:
         rows = np.flatnonzero(lengths == length)
         if len(rows) >= LEAST_ROWS and 0 < length <= longest:
             yield length, rows
 
 
-def _equal(keys: Sequence[bytes | None], rows: I64, entities: Any) -> Bools:
-    pa = arrow()
-    mine = keys if len(keys) == len(rows) else [keys[row] for row in rows.tolist()]
-    same = arrow("compute").equal(pa.array(mine, pa.binary()), entities.view(pa.binary()))
-    found: Bools = same.fill_null(False).to_numpy(zero_copy_only=False)
+def _equal(records: RawBatch, rows: I64, entities: Matrix) -> Bools:
+    """Whether the keys are the entities; uint8 (N, width) to bool (N,)."""
+    keys, width = records.keys.at(rows), entities.shape[1]
+    found: Bools = keys.size == width
+    found[found] = (records.matrix(keys.at(found), width) == entities[found]).all(axis=1)
     return found
 
 

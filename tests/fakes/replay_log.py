@@ -12,6 +12,7 @@ from headrace.enrichers.decode import Decoder
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.errors import StateError
 from headrace.schemas.pipeline import Pipeline
+from headrace.streams.bus.raw_batch import RawBatch
 
 
 class Logged(NamedTuple):
@@ -62,6 +63,12 @@ class MemoryReader:
                 return
             yield batch_of(self.topic, partition, rows)
             at = rows[-1].offset + 1
+
+    async def read_raw(
+        self, partition: int, start: int, stop: int, *, fetch_bytes: int = 0
+    ) -> AsyncIterator[RawBatch]:
+        async for batch in self.read(partition, start, stop):
+            yield RawBatch.of(batch)
 
 
 def batch_of(topic: str, partition: int, rows: Sequence[Logged]) -> RecordBatch:

@@ -8,10 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import (
-    DefaultRecordBatchBuilder,
-    _DefaultRecordBatchPy,
-)
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c, decode_varint_py
 from aiokafka.structs import TopicPartition
@@ -21,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from headrace.schemas.batch import RecordBatch
+from headrace.streams.bus.header_names import _AnyNames
 from headrace.streams.bus.raw_batch import RawBatch
 from headrace.streams.bus.unframe import OldFormatError, heads, starts_of, unframe
 
@@ -130,6 +128,13 @@ def test_a_response_is_what_the_library_makes_of_it(
         assert rows(batch.at(some).records()) == expected[some]
 
 
+class Plain(_AnyNames):
+    """The library's reader in plain Python: the compiled one reads on behind its end."""
+
+    def _read_msg(self) -> Any:
+        return super()._read_msg(decode_varint_py)
+
+
 def flags_of(raw: bytes) -> list[int]:
     """Where the flags of each record are, behind its length."""
     (count,) = struct.unpack_from(">i", raw, 57)
@@ -147,20 +152,19 @@ def test_what_is_no_record_is_never_read_as_one(batches: Any, data: Any) -> None
     raw[at] = data.draw(st.integers(0, 255))
     struct.pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
     changed = bytes(raw)
-    # In plain Python: the compiled one reads on behind the end of such bytes.
-    plain = _DefaultRecordBatchPy(changed)
+    plain = Plain(changed)
     try:
         expected = [(row.offset, row.key, row.value, list(row.headers)) for row in plain]
     except CorruptRecordException:
         expected = None
-    except UnicodeDecodeError:
-        return
 
     try:
         batch = unframe(PART, found(changed, 0), changed)
     except CorruptRecordException:
         return
     records = rows(None if batch is None else batch.records())
+    if expected is not None:  # what is before the position is not wanted
+        expected = [row for row in expected if row[0] >= 0]
     assert [(place[0], *rest) for place, *rest in records] == expected
 
 

@@ -16,6 +16,7 @@ from headrace.enrichers.decode import Decoder
 from headrace.enrichers.registry import NO_REGISTRY, Registry
 from headrace.schemas.batch import RecordBatch
 from headrace.schemas.input import Input
+from headrace.streams.bus.raw_batch import RawBatch
 from headrace.streams.replay import uniform
 from headrace.streams.replay.layout import Layout
 from headrace.streams.replay.uniform import Uniform
@@ -123,7 +124,7 @@ def check(
     """Rows that were read, in order; they are the exact ones."""
     decode = Decoder(spec, registry)
     expected, seen = exact(decode, records), []
-    for rows, columns in (uniform or Uniform(spec, registry, decode)).columns(records):
+    for rows, columns in (uniform or Uniform(spec, registry, decode)).columns(RawBatch.of(records)):
         columns[0] = columns[0].cast("int64")
         found = list(map(list, zip(*map(bits, columns), strict=True)))
         assert found == [expected[row] for row in rows.tolist()]

@@ -16,6 +16,7 @@ from headrace.schemas.block import FeatureBlock, Labels
 from headrace.schemas.deadletter import deadletter_headers
 from headrace.schemas.errors import Source
 from headrace.schemas.prediction import Prediction, PredictionModel, PredictionTimes
+from headrace.streams.bus.raw_batch import RawBatch
 
 try:
     import pyarrow as _  # noqa: F401
@@ -33,6 +34,10 @@ def records(values: Sequence[bytes | None], headers: Any = None) -> RecordBatch:
     )
 
 
+def raw(values: Sequence[bytes | None], headers: Any = None) -> RawBatch:
+    return RawBatch.of(records(values, headers))
+
+
 def ms(value: Any) -> int:
     return round(value.timestamp() * 1000)
 
@@ -45,7 +50,7 @@ def test_predictions_are_rows() -> None:
         model=PredictionModel("m", 2, "9f"), source="s[0]@1", times_ms=PredictionTimes(5, 6, 7),
         values={"extra": 0.25},
     )  # fmt: skip
-    table, made = predictions_form().table(records([b"none", msgspec.json.encode(one)]))
+    table, made = predictions_form().table(raw([b"none", msgspec.json.encode(one)]))
     [row] = table.to_pylist()
 
     assert list(made.unreadable) == [0]
@@ -67,7 +72,7 @@ def test_blocks_are_rows_of_their_events() -> None:
     """Each event of a block is a row under the block's offset; resting blocks give none."""
     resting = replace(block(), offsets=np.empty(0, np.int64)).slice(0, 0)
     found = records([block().encode(), resting.encode(), b"HRB1", block().encode()])
-    table, made = features_form(("x", "y"), ("kind",)).table(found)
+    table, made = features_form(("x", "y"), ("kind",)).table(RawBatch.of(found))
 
     assert list(made.unreadable) == [2]
     assert table["offset"].to_pylist() == [10, 10, 13, 13]
@@ -82,7 +87,7 @@ def test_blocks_are_rows_of_their_events() -> None:
 
 def test_another_version_of_the_pipeline_is_said() -> None:
     """Columns that a block lacks are null; those that only it has are named."""
-    table, made = features_form(("x", "z"), ()).table(records([block().encode()]))
+    table, made = features_form(("x", "z"), ()).table(raw([block().encode()]))
 
     assert table["z"].to_pylist() == [None, None]
     assert made.notes == ("pipeline version d1 lacks z (null) and has y, which are left out",)
@@ -94,7 +99,7 @@ def test_dead_letters_are_rows() -> None:
         "json.invalid", Source("raw", 1, 99), stage="enrich", pipeline="p", pipeline_digest="d",
         first_seen_ms=50, attempt=2,
     )  # fmt: skip
-    table, made = deadletter_form().table(records([b"{", b"{"], [headers, ()]))
+    table, made = deadletter_form().table(raw([b"{", b"{"], [headers, ()]))
     [row] = table.to_pylist()
 
     assert list(made.unreadable) == [1]
@@ -105,7 +110,7 @@ def test_dead_letters_are_rows() -> None:
 @pytest.mark.parametrize("headers", [None, [[("h", b"1"), ("h", None)], ()]])
 def test_any_record_is_a_row(headers: Any) -> None:
     """Of an unknown topic there is the record as it was read."""
-    table, _ = records_form().table(records([b"v", None], headers))
+    table, _ = records_form().table(raw([b"v", None], headers))
 
     assert table["value"].to_pylist() == [b"v", None]
     found = table["headers"].to_pylist()
