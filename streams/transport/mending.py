@@ -127,12 +127,15 @@ class Mending:
             BusUnavailableError: retryable; BusRefusedError: fatal.
         """
         tried = f"looking how transaction {transactional_id!r} ended"
+        with mapped_errors(tried):
+            async with asyncio.timeout(OPEN_S):  # of a bus that takes the connection and is silent
+                await self._mend_own(transactional_id, tried)
+
+    async def _mend_own(self, transactional_id: str, tried: str) -> None:
         client = AIOKafkaAdminClient(**self._options)
         async with started(client, self._options, tried) as admin:
-            with mapped_errors(tried):
-                async with asyncio.timeout(OPEN_S):
-                    while (last := await described(admin._client, transactional_id)) is not None:
-                        if not last.ending:
-                            await self.mend(admin._client, transactional_id)
-                            return
-                        await asyncio.sleep(_ENDING_S)
+            while (last := await described(admin._client, transactional_id)) is not None:
+                if not last.ending:
+                    await self.mend(admin._client, transactional_id)
+                    return
+                await asyncio.sleep(_ENDING_S)
