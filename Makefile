@@ -10,6 +10,8 @@ PY := .venv/bin/python
 READY := .venv/.ready
 ARGS ?=
 PYTEST_ARGS ?=
+# Training, benchmarks and tests import ONNX Runtime past our door, which tells it to report nothing.
+export ORT_DISABLE_TELEMETRY := 1
 # Tests wait more than they work; each process has services of its own.
 BESIDE := -n logical --maxprocesses 4 --dist worksteal
 

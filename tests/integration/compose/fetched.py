@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 from fakes.services import without
 
@@ -21,3 +23,11 @@ def fetched(name: str) -> Path:
             without(f"{name} is not in build/compose; fetch it with: sh .ci/compose")
         file = Path(found)
     return file
+
+
+def package(name: str) -> ModuleType:
+    """A module of what `.ci/compose` installs; skips where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        without(f"{name} cannot be imported; install it with: sh .ci/compose")

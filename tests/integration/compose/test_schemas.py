@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 import yaml
 from fakes.services import without
-from integration.compose.fetched import COMPOSE, FETCHED, fetched
+from integration.compose.fetched import COMPOSE, FETCHED, fetched, package
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -70,7 +70,7 @@ def without_metadata(one: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_kubernetes_takes_the_manifests(objects: list[dict[str, Any]], version: str) -> None:
     """Each object is of its schema, unknown keys refused; one with a misspelt key is refused."""
-    kubernetes = pytest.importorskip("kubernetes_validate", reason="run: sh .ci/compose")
+    kubernetes = package("kubernetes_validate")
     found = of_kubernetes(objects)
     for one in found:
         kubernetes.validate(one, version, strict=True)
@@ -158,16 +158,14 @@ def lost(given: Any, kept: Any, place: str = "") -> list[str]:
 @pytest.mark.parametrize("file", BOARDS, ids=lambda file: file.stem)
 def test_grafana_knows_every_part_of_a_dashboard(file: Path) -> None:
     """Read into Grafana's types and written again, nothing is gone; a misspelt part would be."""
-    dashboards = pytest.importorskip(
-        "grafana_foundation_sdk.models.dashboard", reason="run: sh .ci/compose"
-    )
-    from grafana_foundation_sdk.cog.encoder import JSONEncoder
-    from grafana_foundation_sdk.cog.plugins import register_default_plugins
-
-    register_default_plugins()
+    dashboards = package("grafana_foundation_sdk.models.dashboard")
+    encoder = package("grafana_foundation_sdk.cog.encoder")
+    package("grafana_foundation_sdk.cog.plugins").register_default_plugins()
 
     def again(board: Any) -> Any:
-        return json.loads(JSONEncoder(sort_keys=True).encode(dashboards.Dashboard.from_json(board)))
+        return json.loads(
+            encoder.JSONEncoder(sort_keys=True).encode(dashboards.Dashboard.from_json(board))
+        )
 
     board = json.loads(file.read_text("utf-8"))
     assert lost(board, again(board)) == []
