@@ -15,7 +15,7 @@ from headrace.streams.cli.context import load, pipeline_file, until_signal
 from headrace.streams.console.door import Console
 from headrace.streams.health.server import HealthServer
 from headrace.streams.sites.several import Sites
-from headrace.streams.workers.jobs import ALL_STAGES, Status
+from headrace.streams.workers.jobs import ALL_STAGES, Endpoints, Status
 
 LINE_EVERY_S = 5.0
 
@@ -57,7 +57,7 @@ async def _run(
             # Before the services: a probe learns that they are what is waited for.
             click.echo(f"health: {await health.start(*place)}/healthz")
         endpoints = await sites.start()
-        click.echo(f"export HEADRACE_BUS={endpoints.bus.url} HEADRACE_STORE={endpoints.store.url}")
+        click.echo(_exported(endpoints))
         if (url := console.listen()) is not None:
             click.echo(f"console: {url}")
         failing = asyncio.create_task(sites.failed())
@@ -90,6 +90,13 @@ async def _show(name: str, sites: Sites, *, as_json: bool) -> None:
             for worker in supervisor.workers:
                 if (status := worker.status) is not None:
                     click.echo(_json(name, status) if as_json else _line(worker.name, status))
+
+
+def _exported(endpoints: Endpoints) -> str:
+    """What leads another command to the same bus and store."""
+    places = f"HEADRACE_BUS={endpoints.bus.url} HEADRACE_STORE={endpoints.store.url}"
+    # An address does not tell an embedded bus, on which groups have other timings.
+    return f"export {places}" + " HEADRACE_BUS_KIND=embedded" * endpoints.embedded
 
 
 def _json(pipeline: str, status: Status) -> str:

@@ -43,7 +43,8 @@ class RunningBus:
 
     Attributes:
         settings: Where it is, as settings that need no further start.
-        kind: ``embedded``, ``kafka`` (local and durable) or ``remote``.
+        kind: ``embedded`` (ours, or another command's), ``kafka`` (local and durable) or
+            ``remote``.
         options: Keyword arguments of every aiokafka client.
         stop: Ends it where it was started here; harmless when repeated.
         check: Raises LocalServiceError when it ended, or holds too much memory.
@@ -114,7 +115,7 @@ async def open_bus(settings: Settings, *, keep: bool = True) -> RunningBus:
         MissingExtraError, LocalServiceError: a local bus could not start. Fatal.
     """
     kind = bus_kind(settings)
-    if kind == "remote":
+    if settings.bus.url != "local":
         return RunningBus(settings.bus, kind, client_options(settings.bus))
     base = base_folder(settings)
     bus: EmbeddedBus | LocalKafka
@@ -151,9 +152,9 @@ async def open_store(settings: Settings, *, keep: bool | None = None) -> Running
 
 
 def bus_kind(settings: Settings) -> BusKind:
-    """Which bus the settings lead to on this machine."""
+    """Which bus the settings lead to; one with an address may be another command's embedded one."""
     if settings.bus.url != "local":
-        return "remote"
+        return "embedded" if settings.bus.kind == "embedded" else "remote"
     if settings.bus.kind == "auto":
         return "kafka" if LocalKafka.installed() else "embedded"
     return settings.bus.kind

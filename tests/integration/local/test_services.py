@@ -372,6 +372,13 @@ async def test_remote_services_are_taken_as_they_are() -> None:
     await store.stop()
 
 
+async def test_an_embedded_bus_of_another_command_is_known_as_one() -> None:
+    """By its kind, which `up` exports beside the address: else groups would wait for ever."""
+    bus = await open_bus(Settings(bus=BusSettings(url="kafka://a:1", kind="embedded")))
+    assert (bus.kind, bus.url) == ("embedded", "kafka://a:1")
+    await bus.stop()  # it is not ours
+
+
 async def test_a_store_says_whether_it_is_empty(tmp_path: Path) -> None:
     """Its own process and one that shares it; of one that is gone nothing is known."""
     first = EmbeddedStore(tmp_path, folder=tmp_path / "kept")

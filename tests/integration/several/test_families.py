@@ -74,13 +74,16 @@ MERGED = """[
 
 
 class Plant:
-    """One folder of pipeline files, and what is sent."""
+    """One folder of pipeline files, the bus and store of the first `up`, and what is sent."""
 
     def __init__(self, setup: Setup, unique: Callable[[str], str]) -> None:
         self.setup, self._unique = setup, unique
-        self.bus = BusSettings(url=setup.environ["HEADRACE_BUS"])
-        self.store = StoreSettings(url=setup.environ["HEADRACE_STORE"])
         self.pipelines: dict[str, Pipeline] = {}
+
+    @property
+    def bus(self) -> BusSettings:
+        """Where the bus is."""
+        return BusSettings(url=self.setup.environ["HEADRACE_BUS"])
 
     def file(self, role: str) -> Path:
         """A pipeline file."""
@@ -103,11 +106,16 @@ class Plant:
 
     @contextmanager
     def up(self, *roles: str) -> Iterator[Site]:
-        """Run pipelines by one command; it ends in order."""
+        """Run pipelines by one command, which ends in order; the first brings bus and store."""
         with self.setup.start("up", *(str(self.file(role)) for role in roles)) as command:
             assert command.process.stdout is not None
             health = command.process.stdout.readline()
             assert health.startswith("health: "), command.end()
+            if "HEADRACE_BUS" not in self.setup.environ:
+                # What a user pastes into the second terminal, where nothing else is set.
+                del self.setup.environ["HEADRACE_BUS_KIND"]
+                export = command.process.stdout.readline()
+                self.setup.environ |= dict(word.split("=", 1) for word in export.split()[1:])
             site = Site(self.setup, health.split()[1].removesuffix("/healthz"))
             site.until_ready()
             yield site
@@ -137,12 +145,14 @@ class Plant:
     async def committed(self, role: str) -> int:
         """How far ENRICH's group of a pipeline is on its telemetry, all partitions together."""
         name, topic = self.pipelines[role].name, topics_of(self.pipelines[role]).telemetry.name
-        bus = Bus(self.bus.url.removeprefix("kafka://"), embedded=False)
+        bus = Bus(self.bus.url.removeprefix("kafka://"), embedded=True)
         return sum(at or 0 for at in await bus.committed(f"{name}.enrich", topic, PARTITIONS))
 
     async def row(self, role: str, entity: str) -> dict[str, float] | None:
         """What the store holds of an entity now."""
-        store = await open_store(self.store, self.pipelines[role].name)
+        store = await open_store(
+            StoreSettings(url=self.setup.environ["HEADRACE_STORE"]), self.pipelines[role].name
+        )
         try:
             now_ms = round(wall_clock() * 1000)
             names, found = await read_view(
@@ -163,13 +173,13 @@ async def until(look: Callable[[], Awaitable[object]], wanted: object) -> None:
 
 
 @pytest.fixture
-def plant(tmp_path: Path, kafka_url: str, store_url: str, unique: Callable[[str], str]) -> Plant:
+def plant(tmp_path: Path, unique: Callable[[str], str]) -> Plant:
     """Three streams; nothing runs yet."""
     setup = Setup(tmp_path)
     setup.folder.mkdir()
     setup.environ |= {
-        "HEADRACE_BUS": kafka_url,
-        "HEADRACE_STORE": store_url,
+        "HEADRACE_BUS_KIND": "embedded",
+        "HEADRACE_WORKER_DATA_DIR": str(tmp_path / "data"),
         "HEADRACE_HEALTH": "127.0.0.1:0",
     }
     made = Plant(setup, unique)
