@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import json
 import shutil
+import signal
 import subprocess
 import time
 import urllib.error
@@ -25,7 +26,7 @@ from headrace.streams.client.deadletter_tally import clock
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 FOLDER = COMPOSE / "prometheus"
-WAIT_S = 30.0
+WAIT_S = 60.0
 METRICS = ("load", "ops_per_s", "bytes_per_s", "pressure", "memory")
 
 
@@ -129,6 +130,9 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
             process.terminate()
             process.wait(20)
             log.close()
+        command.process.send_signal(signal.SIGTERM)
+        assert command.end().code == 0
+    assert setup.running() == {}
 
 
 def test_the_configuration_is_valid() -> None:
