@@ -1,9 +1,9 @@
 """A change of a contract that breaks whoever keeps to the old one fails here.
 
-`tests/golden/contracts.json` holds every field of each contract as version 1 has it, with its type, and
-``!`` where it must be there. Fields may be added. What others write (events, files) may never need more than
-it did; what others read (predictions, summaries, headers) may never hold less. A change that is
-meant to break gets a new version of its topic, and then new lines there.
+`tests/golden/contracts.json` holds every field of each contract as version 1 has it, with its type,
+and ``!`` where it must be there. Fields may be added. What others write (events, files) may never
+need more than it did; what others read (predictions, summaries, headers) may never hold less. A
+change that is meant to break gets a new version of its topic, and then new lines there.
 """
 
 from __future__ import annotations
