@@ -21,7 +21,6 @@ class DeviceView:
     """One device as the demo shows it.
 
     Attributes:
-        kind: First part of its id.
         score: Its newest score.
         highest: Its highest score of the last while.
         flagged: Its predictions labelled anomalous.
