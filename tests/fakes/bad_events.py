@@ -105,6 +105,20 @@ def _padded(size: int) -> Callable[[bytes], bytes]:
     return pad
 
 
+def _twice(value: bytes) -> bytes:
+    """Every field of the object twice."""
+    return value[:-1] + b"," + value[1:]
+
+
+def _of_two(form: Form, event: Event) -> Record | None:
+    """Every field twice, the second time as another device would say it."""
+    record, other = form.record(event), form.record(replace(event, entity="another"))
+    if record is None or other is None or "entity" not in form.paths:
+        return None
+    body = other.value or b""
+    return with_body(lambda value: value[:-1] + b"," + body[1:])(record)
+
+
 def _pretty(value: bytes) -> bytes:
     return b"\n\t" + json.dumps(json.loads(value), indent=2).encode() + b"\r\n"
 
@@ -143,6 +157,8 @@ CASES: tuple[Case, ...] = (
     Case("a thousand digits", "out", None, _put(load=b"0." + b"3" * 1000)),
     Case("without its metric", "dead", "metric.missing", _put(load=ABSENT)),
     Case("a metric that is null", "dead", "metric.missing", _put(load=b"null")),
+    Case("every field twice", "out", None, _body(_twice)),
+    Case("of two devices, the last counts", "dead", "key.mismatch", _of_two),
     Case("an unknown metric", "out", None, _body(_more(b'{"mood":"NaN"}'))),
     Case("5 MB", "dead", "record.size", _body(_padded(5_000_000))),
     Case("one byte too large", "dead", "record.size", _body(_padded(LIMIT + 1))),
