@@ -15,7 +15,7 @@ from headrace.streams.bus.raw_batch import RawBatch
 from headrace.streams.replay.forms import Columns, Form, spread, stamp, stamps
 from headrace.streams.replay.uniform import Uniform
 
-_ROWS = 1 << 13
+_ROWS = 1 << 14
 """Decoded at a time: their bytes and columns stay in the processor's cache."""
 
 

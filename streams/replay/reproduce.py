@@ -18,6 +18,7 @@ from headrace.streams.replay.anew import Computed, features_anew
 from headrace.streams.replay.definitions import Definition
 from headrace.streams.replay.held import KEPT_ROWS, What
 from headrace.streams.replay.history import ReplayedStage, state_before
+from headrace.streams.replay.one_log import one_log
 from headrace.streams.replay.past import Past, closing
 from headrace.streams.replay.ranges import Missing, Span
 from headrace.streams.replay.recorded import (
@@ -27,7 +28,6 @@ from headrace.streams.replay.recorded import (
     recorded_answers,
     recorded_blocks,
 )
-from headrace.streams.replay.same_log import one_log
 from headrace.streams.replay.verdict import PartitionFacts, Verdict
 
 SLACK_MS = 60_000

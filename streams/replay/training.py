@@ -15,9 +15,9 @@ from headrace.streams.agents.enrich import EnrichAgent
 from headrace.streams.replay.anew import Computed, features_anew
 from headrace.streams.replay.history import Begun, ReplayedStage, state_before
 from headrace.streams.replay.labels import LabelRows
+from headrace.streams.replay.one_log import one_log
 from headrace.streams.replay.past import Past, PastLog, closing
 from headrace.streams.replay.ranges import Span
-from headrace.streams.replay.same_log import one_log
 
 _NEVER = np.iinfo(np.int64).min
 

@@ -176,7 +176,11 @@ def _equal(records: RawBatch, rows: I64, entities: Matrix) -> Bools:
     """Whether the keys are the entities; uint8 (N, width) to bool (N,)."""
     keys, width = records.keys.at(rows), entities.shape[1]
     found: Bools = keys.size == width
-    found[found] = (records.matrix(keys.at(found), width) == entities[found]).all(axis=1)
+    if not found.all():
+        keys, entities = keys.at(found), entities[found]
+    differ = records.matrix(keys, width) != entities
+    if differ.any():
+        found[found] = ~differ.any(axis=1)
     return found
 
 

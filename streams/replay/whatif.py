@@ -16,11 +16,11 @@ from headrace.streams.agents.isolate import Isolated, score_rows
 from headrace.streams.replay.anew import features_anew
 from headrace.streams.replay.definitions import Candidate, Definition
 from headrace.streams.replay.history import Begun, ReplayedStage, state_before
+from headrace.streams.replay.one_log import one_log
 from headrace.streams.replay.past import Past, closing
 from headrace.streams.replay.ranges import Span
 from headrace.streams.replay.recorded import Unread, recorded_answers
 from headrace.streams.replay.reproduce import SLACK_MS
-from headrace.streams.replay.same_log import one_log
 from headrace.streams.replay.sides import Pairs, Side, pair_up
 
 _END = 1 << 62

@@ -18,10 +18,11 @@ from headrace.streams.replay.export import Exporter
 from headrace.streams.replay.folder import Folder
 from headrace.streams.replay.form_events import events_form
 from headrace.streams.replay.labels import LabelRows
+from headrace.streams.replay.one_log import one_log
 from headrace.streams.replay.otherwise import Change, otherwise
 from headrace.streams.replay.ranges import Span, Wanted
 from headrace.streams.replay.reproduce import reproduce
-from headrace.streams.replay.same_log import check_same_log, last_record, one_log
+from headrace.streams.replay.same_log import check_same_log, last_record
 from headrace.streams.replay.source import BusSource
 from headrace.streams.replay.throttle import Throttle
 from headrace.streams.replay.training import training_set
