@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from headrace.schemas.batch import LastRecord
 from headrace.schemas.errors import SettingsError
+from headrace.schemas.fragments import iso_times
 
 Clock = Literal["event", "broker"]
 Offset = Annotated[int, Meta(ge=0)]
@@ -49,7 +51,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if start is not None and stop is not None and start >= stop:
             what = "empty" if start == stop else "reversed"
             raise SettingsError(
-                f"the range from {start} to {stop} (ms since 1970) is {what}, expected a start "
+                f"the range from {_utc(start)} to {_utc(stop)} is {what}, expected a start "
                 f"before its end; swap or widen them"
             )
         for partition, (first, last) in (self.offsets or {}).items():
@@ -198,14 +200,7 @@ def lay_out(topic: str, wanted: Wanted, edges: Mapping[int, Edges], *, now_ms: i
                 f"topic {topic!r} has no partition {partition}, expected one of "
                 f"0 to {len(edges) - 1}; correct the offsets"
             )
-    if wanted.stop_ms is not None and wanted.stop_ms > now_ms:
-        missing.append(
-            Missing(
-                why="future",
-                line=f"the range of {topic} ends in the future: what is written until then is not "
-                f"in it",
-            )
-        )
+    missing += _in_future(topic, wanted, now_ms)
     for partition, edge in sorted(edges.items()):
         if asked is None or partition in asked:
             first, last = (None, None) if asked is None else asked[partition]
@@ -215,6 +210,28 @@ def lay_out(topic: str, wanted: Wanted, edges: Mapping[int, Edges], *, now_ms: i
             if start < stop:
                 spans.append(Span(partition, start, stop))
     return Plan(topic=topic, wanted=wanted, spans=tuple(spans), missing=tuple(missing))
+
+
+def _in_future(topic: str, wanted: Wanted, now_ms: int) -> list[Missing]:
+    """What is asked for and cannot have happened yet."""
+    for time_ms, does in ((wanted.start_ms, "begins"), (wanted.stop_ms, "ends")):
+        if time_ms is not None and time_ms > now_ms:
+            line = (
+                f"the range of {topic} {does} in the future, at {_utc(time_ms)}: what is written "
+                f"until then is not in it"
+            )
+            return [Missing(why="future", line=line)]
+    return []
+
+
+def _utc(time_ms: int) -> str:
+    """A time for people.
+
+    Example:
+        >>> _utc(1795255200000)
+        '2026-11-21T10:00:00.000Z'
+    """
+    return iso_times(np.array([time_ms]))[0].decode()
 
 
 def _beyond(
@@ -233,11 +250,11 @@ def _beyond(
             )
         )  # fmt: skip
     elif start is not None and edge.begin and (edge.first_ms is None or edge.first_ms > start):
+        after = f", after the start of the range, at {_utc(edge.first_ms)}" if edge.first_ms else ""
         found.append(
             Missing(
                 why="expired", partition=partition, start=0, stop=edge.begin,
-                line=f"{name} begins at offset {edge.begin}, broker time {edge.first_ms}, which is "
-                f"after the start of the range: what was before has expired",
+                line=f"{name} begins at offset {edge.begin}{after}: what was before has expired",
             )
         )  # fmt: skip
     if last is not None and last > edge.end:

@@ -57,9 +57,14 @@ def test_a_time_before_the_log_begins_is_said_where_some_has_expired() -> None:
 
 def test_a_range_that_ends_in_the_future_is_said() -> None:
     """What is written until then cannot be in the table."""
-    assert [m.why for m in plan(Wanted(stop_ms=NOW + 5), p0=Edges(0, 9, 0, 9)).missing] == [
-        "future"
-    ]
+    [missing] = plan(Wanted(stop_ms=NOW + 5), p0=Edges(0, 9, 0, 9)).missing
+    assert (missing.why, "ends" in missing.line) == ("future", True)
+
+
+def test_a_range_that_begins_in_the_future_is_said() -> None:
+    """An open end does not make it one in which nothing happened."""
+    [missing] = plan(Wanted(start_ms=NOW + 5), p0=Edges(0, 9, 9, 9)).missing
+    assert (missing.why, "begins" in missing.line) == ("future", True)
 
 
 @pytest.mark.parametrize(
