@@ -10,6 +10,8 @@ from headrace.streams.replay.past import PastLog
 from headrace.streams.replay.ranges import Span
 from headrace.streams.replay.same_log import check_same_log, last_record
 
+_END = 1 << 62
+
 
 class _OneTopic:
     """One partition of a `PastLog` (as `Reads`)."""
@@ -33,17 +35,31 @@ class _OneTopic:
 
 
 @asynccontextmanager
-async def one_log(log: PastLog, topic: str, spans: Sequence[Span]) -> AsyncIterator[None]:
+async def one_log(
+    log: PastLog, topic: str, spans: Sequence[Span], *, beside: Sequence[str] = ()
+) -> AsyncIterator[None]:
     """What is computed of these stretches inside is of one log, or refused in the end.
 
+    Args:
+        log: Reads them.
+        topic: Whose stretches they are.
+        spans: The stretches.
+        beside: Topics that hold what was made of them in the same partitions: each of them, as far
+            as it is written now, is to be the same log, too.
+
     Raises:
-        StateError: the topic was made anew meanwhile. Fatal.
+        StateError: a topic was made anew meanwhile. Fatal.
+        TopicError: there is no such topic. Fatal.
         BusUnavailableError: retryable.
     """
+    whole = [Span(span.partition, 0, _END) for span in spans]
     known = []
-    for span in spans:
-        reader = _OneTopic(log, topic, span.partition)
-        _, end = await log.log_range(topic, span.partition)
+    for name, span in (
+        *((topic, span) for span in spans),
+        *((name, span) for name in beside for span in whole),
+    ):
+        reader = _OneTopic(log, name, span.partition)
+        _, end = await log.log_range(name, span.partition)
         last = await last_record(reader, span._replace(stop=min(span.stop, end)))
         if last is not None:
             known.append((reader, span.partition, last))

@@ -57,15 +57,16 @@ async def reproduce(
     Raises:
         BusUnavailableError, StoreUnavailableError: retryable.
         TopicError, ModelError, PipelineFileError: fatal.
-        StateError: the topic was made anew meanwhile. Fatal.
+        StateError: a topic was made anew meanwhile. Fatal.
 
     Delivery: reads only, without a group: nothing live is touched.
     """
     began = time.monotonic()
-    topic = past.definitions.topics.enriched.name
+    topics = past.definitions.topics
+    topic, made = topics.enriched.name, (topics.features.name, topics.predictions.name)
     name = past.definitions.pipeline.name
     verdict = Verdict(pipeline=name, topic=topic, missing=list(missing))
-    async with one_log(past.log, topic, spans):
+    async with one_log(past.log, topic, spans, beside=made):
         for span in spans:
             begin, end = await past.log.log_range(topic, span.partition)
             start, stop = max(span.start, begin), min(span.stop, end)

@@ -100,14 +100,15 @@ async def try_otherwise(
 
     Raises:
         BusUnavailableError, StoreUnavailableError: retryable. ModelError, TopicError: fatal.
-        StateError: the topic was made anew meanwhile. Fatal.
+        StateError: a topic was made anew meanwhile. Fatal.
 
     Delivery: reads only, without a group: nothing live is touched.
     Memory: about 100 bytes an event, as quantiles and pairs are exact; a partition's twice that
         while its two sides are joined.
     """
     began, tried, parts = time.monotonic(), Tried(Pairs.none()), []
-    async with one_log(past.log, past.definitions.topics.enriched.name, spans):
+    topics = past.definitions.topics
+    async with one_log(past.log, topics.enriched.name, spans, beside=(topics.predictions.name,)):
         for span in spans:
             theirs = await _others(past, other, span, tried, said)
             ours = await _served(past, span, tried)

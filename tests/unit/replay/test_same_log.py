@@ -140,16 +140,24 @@ async def test_what_is_computed_of_a_log_that_grew_or_expired_is_not(stop):
         logs.log("t", 0).begin = 5
 
 
-@pytest.mark.parametrize("what", ["reproduce", "whatif", "training"])
-async def test_the_past_is_computed_of_one_log(tmp_path, what):
-    """Each of the three, while its topic is made anew with as many events."""
+@pytest.mark.parametrize(
+    ("what", "topic"),
+    [
+        *((what, "enriched") for what in ("reproduce", "whatif", "training")),
+        *((what, "predictions") for what in ("reproduce", "whatif")),
+        ("reproduce", "features"),
+    ],
+)
+async def test_the_past_is_computed_of_one_log(tmp_path, what, topic):
+    """Each of the three, while a topic that it reads is made anew with as many records."""
     world = World(tmp_path)
     world.send(90)
     await world.live()
     past, span = world.past(), Span(0, 0, 90)
+    name = getattr(past.definitions.topics, topic).name
 
     def anew(count: int) -> None:
-        world.logs.log(world.source, 0).values[-1] = b"[]"
+        world.logs.log(name, 0).values[-1] = b"[]"
 
     async def work() -> None:
         if what == "reproduce":
