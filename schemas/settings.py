@@ -74,7 +74,8 @@ class BusSettings(Secured, frozen=True, kw_only=True):
         url: ``local`` picks a bus on this machine (see `kind`); ``kafka://host:port,host:port`` is
             plain, ``kafkas://…`` is TLS. A username turns SASL on.
         kind: With ``url = "local"``: ``embedded`` is the in-memory bus, ``kafka`` the durable one,
-            ``auto`` takes Kafka where it is already installed.
+            ``auto`` takes Kafka where it is already installed. Beside an address, ``embedded``
+            says that it is another command's embedded bus.
         mechanism: SASL mechanism.
         request_timeout_ms: Longest wait for one answer of a broker, milliseconds.
     """
