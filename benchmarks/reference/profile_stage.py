@@ -97,6 +97,11 @@ class StageProcess:
     Args:
         stage: Stage name.
         where: Bus, store and telemetry; its pipeline file and its logs go into the folder.
+
+    Attributes:
+        stage: Stage name.
+        file: Its pipeline file.
+        watching: What its watching took, where everything is watched; see `profile_worker`.
     """
 
     def __init__(self, stage: str, where: Where) -> None:
@@ -104,6 +109,7 @@ class StageProcess:
         self.file = write_pipeline(where)
         self._status = where.folder / f"status-{stage}.txt"
         self._log = where.folder / f"log-{stage}.txt"
+        self.watching = where.folder / f"watching-{stage}.txt"
         self._where = where
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -122,7 +128,11 @@ class StageProcess:
             embedded=False,
             tracing=self._where.watching == "all",
         )
-        environ = {"BENCH_UNWATCHED": "1"} if self._where.watching == "off" else {}
+        environ = {
+            "usual": {},
+            "off": {"BENCH_UNWATCHED": "1"},
+            "all": {"BENCH_CLOCK_WATCHING": str(self.watching)},
+        }[self._where.watching]
         with self._status.open("wb") as status, self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(WORKER), self.stage, str(self.file)],

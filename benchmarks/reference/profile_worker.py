@@ -11,6 +11,8 @@ import os
 import runpy
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 WORKER = "headrace.streams.workers.worker"
@@ -52,6 +54,38 @@ def look_away() -> None:
     StageObserver.seen = lambda _: Seen()
 
 
+def clock_watching(file: str) -> None:
+    """Clock what watches batches and tells of them; each time it tells, a line in a file.
+
+    Each line is the CPU that watching took so far and that of the process, seconds.
+    """
+    from headrace.streams.observe.stage_observer import StageObserver
+
+    spent_s = 0.0
+
+    def clocked(method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **named: Any) -> Any:
+            nonlocal spent_s
+            began = time.thread_time()
+            try:
+                return method(*args, **named)
+            finally:
+                spent_s += time.thread_time() - began
+
+        return run
+
+    seen = clocked(StageObserver.seen)
+
+    def telling(self: StageObserver) -> Any:
+        found = seen(self)
+        with open(file, "a", encoding="ascii") as lines:
+            lines.write(f"{spent_s} {time.process_time()}\n")
+        return found
+
+    StageObserver.observe = clocked(StageObserver.observe)
+    StageObserver.seen = telling
+
+
 def main() -> None:
     """Run the worker in this process."""
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY, 0, 0, 0)
@@ -60,6 +94,8 @@ def main() -> None:
     del sys.path[0]
     if os.environ.get("BENCH_UNWATCHED") == "1":
         look_away()
+    if file := os.environ.get("BENCH_CLOCK_WATCHING"):
+        clock_watching(file)
     runpy.run_module(WORKER, run_name="__main__", alter_sys=True)
 
 

@@ -1,11 +1,18 @@
 """What watching costs on the reference job: ``python benchmarks/reference/watched.py``.
 
-Each stage runs alone at full speed over one log, of which one event in a hundred has a sampled
-trace: once watched by nobody, and once with everything on, which is latencies by hop, spans, log
-lines and drift in the worker, told in its status lines. The two take turns, in an order that is
-drawn anew each round; what is compared is CPU per event. What the supervisor does with what it is
-told (latencies, objectives, drift, the page that Prometheus reads every five seconds) is timed on
-the lines that the watched workers wrote.
+A pipeline watched by nobody and the same with everything on (latencies by hop, spans, log lines and
+drift in the worker, told in its status lines) take turns; one event in a hundred has a sampled
+trace, and what is compared is CPU per event of each stage (`turns.py`). On a machine that others
+use, one pair differs by a tenth either way, so the calls that watch are clocked in the workers,
+too: `clocked`, a share of what is not watching, has no such noise, and misses only what they do to
+caches.
+
+Then both pipelines run at 5,000 events/s side by side on the same telemetry, and each round's p99
+of one is held beside the other's. What the supervisor does with what it is told (latencies,
+objectives, drift, the page that Prometheus reads every five seconds) is timed on the lines that the
+watched workers wrote.
+
+What is found is added to ``--file``, so that rounds of several runs, each short, make one figure.
 """
 
 from __future__ import annotations
@@ -14,24 +21,25 @@ import argparse
 import asyncio
 import json
 import logging
-import random
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
+from environments import CLIENTS, prepare
+from latency import WARM_S
 from machine import machine, moment
 from profile_cost import unique
-from profile_stage import make_topics, run_stage
 from services import kafka, store
 from sides import Where
-from telemetry_log import delete, fill
+from turns import Pair, Side, added, interval, median_us, take_turns
+from watched_latency import side_by_side
 
-from headrace.schemas.pipeline import Pipeline
-from headrace.schemas.topics import topics_of
+from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.streams.observe.exposition import exposition
 from headrace.streams.observe.readings import Readings
 from headrace.streams.observe.site_watch import SiteWatch
@@ -39,10 +47,15 @@ from headrace.streams.workers.jobs import STAGES, Status
 from headrace.streams.workers.supervisor import Supervisor
 
 TRACED_EVERY = 100
+ROUND_S = 8.0
+"""Counted in a round for latency, seconds."""
+
 LOOK_LINES, SCRAPE_LINES = 4, 10
 """Status lines come twice a second: a look every two, a scrape every five."""
 
-Watching = Literal["off", "all"]
+Found = dict[str, list[Any]]
+"""By stage the pairs of turns, and as ``STAGE.clocked`` what its watching took of its CPU; `p50_ms`
+and `p99_ms`, rounds of both; `supervisor`, ms a second."""
 
 
 class Well:
@@ -62,39 +75,51 @@ class Well:
 
 
 async def main() -> None:
-    """Measure, print, write."""
+    """Measure, add to the file, print what all of it says."""
     args = arguments()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are just being made
-    found: dict[str, list[float]] = {}
-    told_ms: list[float] = []
+    found: Found = json.loads(args.file.read_text("utf-8")) if args.file.exists() else {}
+    if "latency" in args.parts:
+        prepare([CLIENTS])
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(kafka(args.bus))
         url = await stack.enter_async_context(store(args.store))
-        telemetry = unique("watched-telemetry")
-        await fill(bus, telemetry, args.events, traced_every=TRACED_EVERY)
-        for number in range(args.rounds):
-            turns: list[Watching] = random.Random(f"{args.seed} {number}").sample(["off", "all"], 2)
-            for watching in turns:
-                us, ms = await run(bus, url, telemetry, args.events, watching)
-                for stage, cost in us.items():
-                    found.setdefault(f"{stage}.{watching}", []).append(round(cost, 3))
-                told_ms += ms
-                print(f"round {number + 1} {watching}: {us}", flush=True)
-    report = summary(found, told_ms) | {"machine": machine(), "measured": moment()}
-    print(json.dumps(report if args.json else {k: report[k] for k in ("stages", "supervisor")}))
+        if "cost" in args.parts:
+            await cost(bus, url, args, found)
+        if "latency" in args.parts:
+            rounds = max(1, round(args.seconds / (ROUND_S + WARM_S)))
+            beside = await side_by_side(bus, url, args.rate, ROUND_S, rounds)
+            for name, rows in beside.items():
+                found.setdefault(name, []).extend(rows)
+    args.file.parent.mkdir(parents=True, exist_ok=True)
+    args.file.write_text(json.dumps(found), "utf-8")
+    print(json.dumps(summary(found) | {"machine": machine(), "measured": moment()}))
 
 
-async def run(
-    bus: str, url: str, telemetry: str, count: int, watching: Watching
-) -> tuple[dict[str, float], list[float]]:
-    """Both stages one after the other: CPU per event of each, and the supervisor's per second."""
-    with tempfile.TemporaryDirectory() as folder:
-        where = Where(bus, url, telemetry, unique(watching), Path(folder), watching=watching)
-        pipeline = await make_topics(where)
-        us = {stage: (await run_stage(stage, where, count)).us_per_event for stage in STAGES}
-        told = [supervised(pipeline, where.folder)] if watching == "all" else []
-        await delete(bus, *(t.name for t in topics_of(pipeline).all() if t.ours))
-    return us, told
+async def cost(bus: str, url: str, args: argparse.Namespace, found: Found) -> None:
+    """In turns: watched by nobody, and with everything on."""
+    with tempfile.TemporaryDirectory() as name:
+        wheres = [
+            Where(bus, url, unique(f"{one}-telemetry"), unique(one), folder_of(name, one),
+                  watching=one)
+            for one in ("off", "all")
+        ]  # fmt: skip
+        off, on = (Side(where, traced_every=TRACED_EVERY) for where in wheres)
+        for stage, pairs in (
+            await take_turns(off, on, bus, args.events, seconds=args.seconds, seed=args.seed)
+        ).items():
+            found.setdefault(stage, []).extend(pairs)
+        for stage, clocked in on.clocked().items():
+            found.setdefault(f"{stage}.clocked", []).append(clocked)
+        pipeline = load_pipeline(wheres[-1].folder / "pipeline.toml")
+        found.setdefault("supervisor", []).append(supervised(pipeline, wheres[-1].folder))
+
+
+def folder_of(place: str, name: str) -> Path:
+    """A folder of one side's own."""
+    made = Path(place) / name
+    made.mkdir()
+    return made
 
 
 def supervised(pipeline: Pipeline, folder: Path) -> float:
@@ -118,27 +143,60 @@ def supervised(pipeline: Pipeline, folder: Path) -> float:
     return (time.process_time() - began) * 1000 / (longest / 2 / len(supervisor.workers))
 
 
-def summary(found: dict[str, list[float]], told_ms: list[float]) -> dict[str, Any]:
-    """Medians, and the share that watching adds to each stage.
+def summary(found: Found) -> dict[str, Any]:
+    """What watching adds: to CPU per event of each stage and of both, to latency, to `up`.
 
     Example:
-        >>> made = summary({"enrich.off": [2.0, 2.2], "enrich.all": [2.1, 2.3]}, [1.5])
-        >>> made["stages"]["enrich"]
-        {'off_us': 2.1, 'all_us': 2.2, 'added': 0.048, 'rounds': [0.05, 0.045]}
+        >>> made = summary({"enrich": [(1.0, 10**6, 1.02, 10**6)] * 4})
+        >>> made["stages"]["enrich"]["added"], made["stages"]["enrich"]["pairs"]
+        (0.02, 4)
     """
-    stages = {}
+    report: dict[str, Any] = {"stages": {}}
     for stage in STAGES:
-        off, on = found.get(f"{stage}.off", []), found.get(f"{stage}.all", [])
-        if not off or not on:
-            continue
-        before, after = statistics.median(off), statistics.median(on)
-        stages[stage] = {
-            "off_us": round(before, 3),
-            "all_us": round(after, 3),
-            "added": round(after / before - 1, 3),
-            "rounds": [round(b / a - 1, 3) for a, b in zip(off, on, strict=True)],
-        }
-    return {"stages": stages, "supervisor": {"ms_per_s": round(statistics.median(told_ms), 2)}}
+        if stage in found:
+            report["stages"][stage] = of_stage(found[stage])
+        if clocked := found.get(f"{stage}.clocked"):
+            watching, whole = map(sum, zip(*clocked, strict=True))
+            report["stages"].setdefault(stage, {})["clocked"] = round(
+                watching / (whole - watching), 4
+            )
+    if all(stage in found for stage in STAGES):
+        both = zip(*(found[stage] for stage in STAGES), strict=True)
+        report["job"] = of_stage([together(*pairs) for pairs in both])
+    for name in ("p50_ms", "p99_ms"):
+        if name in found:
+            report[name] = of_latency(found[name])
+    if "supervisor" in found:
+        report["supervisor"] = {"ms_per_s": round(statistics.median(found["supervisor"]), 2)}
+    return report
+
+
+def together(one: Pair, other: Pair) -> Pair:
+    """Both stages of the same turns: an event goes through either."""
+    return one[0] + other[0], one[1], one[2] + other[2], one[3]
+
+
+def of_stage(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """CPU per event of both, what is added, and where 95 of 100 draws of the turns put that."""
+    return {
+        "off_us": round(median_us(pairs, 0), 3),
+        "all_us": round(median_us(pairs, 1), 3),
+        "added": round(added(pairs), 4),
+        "interval": [round(share, 4) for share in interval(pairs, added)],
+        "pairs": len(pairs),
+    }
+
+
+def of_latency(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Medians of both, and of their difference in one round; where 95 of 100 draws put that."""
+    differences = [on - off for off, on in rows]
+    return {
+        "off": round(statistics.median(off for off, _ in rows), 2),
+        "all": round(statistics.median(on for _, on in rows), 2),
+        "added": round(statistics.median(differences), 2),
+        "interval": [round(ms, 2) for ms in interval(differences, statistics.median)],
+        "rounds": len(rows),
+    }
 
 
 def arguments() -> argparse.Namespace:
@@ -146,10 +204,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="watched", description=__doc__)
     parser.add_argument("--bus", help="host:port of a real Kafka; default: one of its own")
     parser.add_argument("--store", help="redis:// URL; default: one of its own")
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=7, help="of the order in each round")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--parts", nargs="+", default=["cost", "latency"], help="cost, latency")
+    parser.add_argument("--events", type=int, default=40_000, help="of a turn")
+    parser.add_argument("--rate", type=int, default=5000, help="events per second for latency")
+    parser.add_argument("--seconds", type=float, default=80.0, help="of turns, and of latency")
+    parser.add_argument("--seed", type=int, default=7, help="of who is first in each pair")
+    parser.add_argument("--file", type=Path, default=Path("build/bench/watched.json"))
     return parser.parse_args()
 
 
