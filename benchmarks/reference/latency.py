@@ -102,12 +102,12 @@ async def at_rate(
     """
     count, warm_events = round(rate * (WARM_S + seconds)), round(rate * WARM_S)
     clients = [
-        start_client("receiver.py", bus, running.output, rate, count, first, warm_events),
-        start_client("sender.py", bus, telemetry, rate, count, first),
+        _client("receiver.py", bus, running.output, rate, count, first, warm_events),
+        _client("sender.py", bus, telemetry, rate, count, first),
     ]
     try:
         for client in clients:
-            await asyncio.to_thread(said, client)
+            await asyncio.to_thread(_line, client)
         begin = time.monotonic() + BEGIN_S
         start = f"{begin}\n".encode()
         for client in clients:
@@ -117,7 +117,7 @@ async def at_rate(
         roots = [process.pid for process in running.processes]
         await asyncio.sleep(begin - time.monotonic())
         began, cpu_s = time.monotonic(), usage(roots).cpu_s
-        received, sent = await asyncio.gather(*[asyncio.to_thread(said, c) for c in clients])
+        received, sent = await asyncio.gather(*[asyncio.to_thread(_line, c) for c in clients])
         cores = (usage(roots).cpu_s - cpu_s) / (time.monotonic() - began)
     finally:
         for client in clients:
@@ -147,18 +147,12 @@ def _p50_ms(run: dict[str, Any]) -> float:
     return math.inf if run["p50_ms"] is None else float(run["p50_ms"])
 
 
-def start_client(script: str, *args: object) -> subprocess.Popen[bytes]:
-    """A sender or receiver, in the environment of its own."""
+def _client(script: str, *args: object) -> subprocess.Popen[bytes]:
     command = [python_of(CLIENTS), str(HERE / script), *map(str, args)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def said(client: subprocess.Popen[bytes]) -> bytes:
-    """The next line of a client.
-
-    Raises:
-        SystemExit: it has ended.
-    """
+def _line(client: subprocess.Popen[bytes]) -> bytes:
     line = client.stdout.readline() if client.stdout is not None else b""
     if not line:
         raise SystemExit("a client of the latency run ended")

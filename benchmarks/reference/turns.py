@@ -49,13 +49,18 @@ class Side:
     Args:
         where: Bus, store, and a telemetry topic of its own.
         traced_every: One in so many of its events has a sampled trace.
+
+    Attributes:
+        where: As given.
+        sent: Events that its telemetry holds.
     """
 
     def __init__(self, where: Where, *, traced_every: int) -> None:
-        self._where, self._traced_every = where, traced_every
+        self._traced_every = traced_every
         self._workers = {stage: StageProcess(stage, where) for stage in STAGES}
         self._parts: list[TopicPartition] = []
-        self._sent, self._told = 0, dict.fromkeys(STAGES, 0)
+        self._told = dict.fromkeys(STAGES, 0)
+        self.where, self.sent = where, 0
 
     async def begin(self, consumer: AIOKafkaConsumer) -> None:
         """Start it, and have it predict an event of every device.
@@ -63,8 +68,8 @@ class Side:
         Raises:
             SystemExit: it ended, or did not predict them in time.
         """
-        await create(self._where.bus, self._where.telemetry)
-        topic = topics_of(await make_topics(self._where)).predictions.name
+        await create(self.where.bus, self.where.telemetry)
+        topic = topics_of(await make_topics(self.where)).predictions.name
         self._parts = [TopicPartition(topic, number) for number in range(PARTITIONS)]
         for worker in self._workers.values():
             worker.start()
@@ -72,6 +77,11 @@ class Side:
         for stage, worker in self._workers.items():
             lines = worker.watching.read_text("ascii") if worker.watching.exists() else ""
             self._told[stage] = lines.count("\n")
+
+    @property
+    def output(self) -> str:
+        """Topic of its predictions."""
+        return self._parts[0].topic
 
     async def turn(self, consumer: AIOKafkaConsumer, count: int) -> dict[str, float]:
         """CPU seconds of each stage for so many events.
@@ -100,15 +110,15 @@ class Side:
             worker.stop()
 
     async def _predict(self, consumer: AIOKafkaConsumer, count: int) -> None:
-        rows, self._sent = events(count, first=self._sent), self._sent + count
-        where = self._where
+        rows, self.sent = events(count, first=self.sent), self.sent + count
+        where = self.where
         await send(where.bus, where.telemetry, rows, traced_every=self._traced_every)
         deadline = time.monotonic() + PATIENCE_S
-        while sum((await consumer.end_offsets(self._parts)).values()) < self._sent:
+        while sum((await consumer.end_offsets(self._parts)).values()) < self.sent:
             for worker in self._workers.values():
                 worker.status()
             if time.monotonic() > deadline:
-                raise SystemExit(f"{where.run} did not predict {self._sent} events")
+                raise SystemExit(f"{where.run} did not predict {self.sent} events")
             await asyncio.sleep(LOOK_S)
         await asyncio.sleep(REST_S)
 

@@ -7,10 +7,9 @@ use, one pair differs by a tenth either way, so the calls that watch are clocked
 too: `clocked`, a share of what is not watching, has no such noise, and misses only what they do to
 caches.
 
-Then both pipelines run at 5,000 events/s side by side on the same telemetry, and each round's p99
-of one is held beside the other's. What the supervisor does with what it is told (latencies,
-objectives, drift, the page that Prometheus reads every five seconds) is timed on the lines that the
-watched workers wrote.
+Then both take turns at 5,000 events/s, and each round's p99 of one is held beside the other's. What
+the supervisor does with what it is told (latencies, objectives, drift, the page that Prometheus
+reads every five seconds) is timed on the lines that the watched workers wrote.
 
 What is found is added to ``--file``, so that rounds of several runs, each short, make one figure.
 """
@@ -31,13 +30,13 @@ from typing import Any
 
 import msgspec
 from environments import CLIENTS, prepare
-from latency import WARM_S
+from latency import BEGIN_S, WARM_S
 from machine import machine, moment
 from profile_cost import unique
 from services import kafka, store
 from sides import Where
 from turns import Pair, Side, added, interval, median_us, take_turns
-from watched_latency import side_by_side
+from watched_latency import rounds_of
 
 from headrace.schemas.pipeline import Pipeline, load_pipeline
 from headrace.streams.observe.exposition import exposition
@@ -47,8 +46,8 @@ from headrace.streams.workers.jobs import STAGES, Status
 from headrace.streams.workers.supervisor import Supervisor
 
 TRACED_EVERY = 100
-ROUND_S = 8.0
-"""Counted in a round for latency, seconds."""
+ROUND_S = 5.0
+"""Counted in a turn for latency, seconds."""
 
 LOOK_LINES, SCRAPE_LINES = 4, 10
 """Status lines come twice a second: a look every two, a scrape every five."""
@@ -87,32 +86,54 @@ async def main() -> None:
         if "cost" in args.parts:
             await cost(bus, url, args, found)
         if "latency" in args.parts:
-            rounds = max(1, round(args.seconds / (ROUND_S + WARM_S)))
-            beside = await side_by_side(bus, url, args.rate, ROUND_S, rounds)
-            for name, rows in beside.items():
-                found.setdefault(name, []).extend(rows)
+            await latency(bus, url, args, found)
     args.file.parent.mkdir(parents=True, exist_ok=True)
     args.file.write_text(json.dumps(found), "utf-8")
     print(json.dumps(summary(found) | {"machine": machine(), "measured": moment()}))
 
 
 async def cost(bus: str, url: str, args: argparse.Namespace, found: Found) -> None:
-    """In turns: watched by nobody, and with everything on."""
+    """What events cost: watched by nobody, and with everything on."""
     with tempfile.TemporaryDirectory() as name:
-        wheres = [
-            Where(bus, url, unique(f"{one}-telemetry"), unique(one), folder_of(name, one),
-                  watching=one)
-            for one in ("off", "all")
-        ]  # fmt: skip
-        off, on = (Side(where, traced_every=TRACED_EVERY) for where in wheres)
-        for stage, pairs in (
-            await take_turns(off, on, bus, args.events, seconds=args.seconds, seed=args.seed)
-        ).items():
+        off, on = sides_in(name, bus, url)
+        turns = await take_turns(off, on, bus, args.events, seconds=args.seconds, seed=args.seed)
+        for stage, pairs in turns.items():
             found.setdefault(stage, []).extend(pairs)
         for stage, clocked in on.clocked().items():
             found.setdefault(f"{stage}.clocked", []).append(clocked)
-        pipeline = load_pipeline(wheres[-1].folder / "pipeline.toml")
-        found.setdefault("supervisor", []).append(supervised(pipeline, wheres[-1].folder))
+        pipeline = load_pipeline(on.where.folder / "pipeline.toml")
+        found.setdefault("supervisor", []).append(supervised(pipeline, on.where.folder))
+
+
+async def latency(bus: str, url: str, args: argparse.Namespace, found: Found) -> None:
+    """How long they take: watched by nobody, and with everything on."""
+    rounds = max(1, round(args.seconds / (2 * (ROUND_S + WARM_S + BEGIN_S))))
+    with tempfile.TemporaryDirectory() as name:
+        off, on = sides_in(name, bus, url)
+        told = await rounds_of(
+            off, on, bus, rate=args.rate, seconds=ROUND_S, rounds=rounds, seed=args.seed
+        )
+    for percentile, rows in told.items():
+        found.setdefault(percentile, []).extend(rows)
+
+
+def sides_in(place: str, bus: str, url: str) -> tuple[Side, Side]:
+    """A pipeline watched by nobody and one with everything on, each with a telemetry of its own."""
+    off, on = (
+        Side(
+            Where(
+                bus,
+                url,
+                unique(f"{one}-telemetry"),
+                unique(one),
+                folder_of(place, one),
+                watching=one,
+            ),
+            traced_every=TRACED_EVERY,
+        )
+        for one in ("off", "all")
+    )
+    return off, on
 
 
 def folder_of(place: str, name: str) -> Path:

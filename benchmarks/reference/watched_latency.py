@@ -1,106 +1,56 @@
-"""Two pipelines on the same telemetry at once: watched by nobody, and with everything on."""
+"""Latency at a rate of two pipelines that take turns: how much later one's predictions come."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import random
 
-from job import DEVICES, events
-from latency import BEGIN_S, PATIENCE_S, WARM_S, said, start_client
-from profile_cost import unique
-from profile_stage import StageProcess, make_topics
-from sides import Where
-from telemetry_log import await_records, create, send
+from aiokafka import AIOKafkaConsumer
+from latency import WARM_S, at_rate
+from sides import Running
+from turns import Side
 
-from headrace.schemas.topics import topics_of
-from headrace.streams.workers.jobs import STAGES
+PERCENTILES = ("p50_ms", "p99_ms")
 
 
-async def side_by_side(
-    bus: str, store: str, rate: int, seconds: float, rounds: int
+async def rounds_of(
+    one: Side, other: Side, bus: str, *, rate: int, seconds: float, rounds: int, seed: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Percentiles of both in each round, milliseconds: of the same events at the same moments.
+    """Percentiles of both in each round, milliseconds; one has nothing to do in the other's turn.
 
     Args:
+        one: The first side.
+        other: The one compared with it.
         bus: host:port.
-        store: URL.
         rate: Events per second.
-        seconds: Counted in each round; `WARM_S` before it are not.
+        seconds: Counted in each turn; `WARM_S` before it are not.
         rounds: How many.
+        seed: Of who comes first in each.
 
     Raises:
         SystemExit: predictions did not come.
     """
-    telemetry = unique("beside-telemetry")
-    await create(bus, telemetry)
-    with tempfile.TemporaryDirectory() as name:
-        sides = [
-            Where(bus, store, telemetry, unique(one), Path(name) / one, watching=one)
-            for one in ("off", "all")
-        ]
-        outputs = []
-        for side in sides:
-            side.folder.mkdir()
-            outputs.append(topics_of(await make_topics(side)).predictions.name)
-        with running([StageProcess(stage, side) for side in sides for stage in STAGES]):
-            await send(bus, telemetry, events(DEVICES))
-            for output in outputs:
-                if not await await_records(bus, output, DEVICES, PATIENCE_S):
-                    raise SystemExit("no predictions of the first events")
-            first, found = DEVICES, []
-            for _ in range(rounds):
-                found.append(await one_round(bus, telemetry, outputs, rate, seconds, first))
-                print(f"round at {rate}/s: {found[-1]}", flush=True)
-                first += round(rate * (WARM_S + seconds))
-    return {
-        key: [(off[key], on[key]) for off, on in found if off[key] is not None and on[key]]
-        for key in ("p50_ms", "p99_ms")
-    }
-
-
-@contextmanager
-def running(processes: list[StageProcess]) -> Iterator[None]:
-    """Workers, ended with the block."""
+    draw = random.Random(seed)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in PERCENTILES}
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus)
+    await consumer.start()
     try:
-        for process in processes:
-            process.start()
-        yield
+        for side in (one, other):
+            await side.begin(consumer)
+        for _ in range(rounds):
+            told = {}
+            for side in draw.sample((one, other), 2):
+                running = Running(output=side.output, first=side.output)
+                told[side] = await at_rate(
+                    bus, side.where.telemetry, running, rate, seconds, side.sent
+                )
+                side.sent += round(rate * (WARM_S + seconds))
+            for name in PERCENTILES:
+                pair = told[one][name], told[other][name]
+                print(f"{name} at {rate}/s: {pair}", flush=True)
+                if None not in pair:
+                    found[name].append(pair)
     finally:
-        for process in processes:
-            process.stop()
-
-
-async def one_round(
-    bus: str, telemetry: str, outputs: list[str], rate: int, seconds: float, first: int
-) -> list[dict[str, float]]:
-    """What the receiver of each side measured of one sender's events."""
-    count, warm = round(rate * (WARM_S + seconds)), round(rate * WARM_S)
-    sender = start_client("sender.py", bus, telemetry, rate, count, first)
-    receivers = [
-        start_client("receiver.py", bus, output, rate, count, first, warm) for output in outputs
-    ]
-    clients = [*receivers, sender]
-    try:
-        for one in clients:
-            await asyncio.to_thread(said, one)
-        start(clients, time.monotonic() + BEGIN_S)
-        lines = await asyncio.gather(*[asyncio.to_thread(said, one) for one in clients])
-    finally:
-        for one in clients:
-            one.kill()
-            one.wait()
-    return [json.loads(one) for one in lines[:-1]]
-
-
-def start(clients: list[subprocess.Popen[bytes]], begin: float) -> None:
-    """Tell them when: seconds on the monotonic clock."""
-    for one in clients:
-        if one.stdin is not None:
-            one.stdin.write(f"{begin}\n".encode())
-            one.stdin.flush()
+        one.stop()
+        other.stop()
+        await consumer.stop()
+    return found
