@@ -247,14 +247,12 @@ class _Fields:
 
 def _steps() -> list[list[int]]:
     """Bytes of a record with its length, by the first two bytes of that; 0 where it has more."""
-    return [
-        [
-            0 if number & 1 or min(first, second) >= _MORE else (number >> 1) + 1 + (first >= _MORE)
-            for second in range(256)
-            for number in ((first & 0x7F) | (second << 7 if first >= _MORE else 0),)
-        ]
-        for first in range(256)
-    ]
+    first, second = np.ogrid[:256, :256]
+    has_two = first >= _MORE
+    number = np.where(has_two, first & ~_MORE | second << 7, first)
+    readable = (number & 1 == 0) & ~(has_two & (second >= _MORE))
+    steps: list[list[int]] = np.where(readable, (number >> 1) + 1 + has_two, 0).tolist()
+    return steps
 
 
 _STEPS = _steps()
