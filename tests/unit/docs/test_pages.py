@@ -28,6 +28,16 @@ def test_the_pipeline_page_is_the_structs() -> None:
     assert (ROOT / "docs/pipeline-file.md").read_text("utf-8") == page()
 
 
+def test_a_decision_s_number_is_its_own() -> None:
+    """No two decisions share one, and each is headed by the number in its name."""
+    files = sorted((ROOT / "docs/adr").glob("*-*.md"))[1:]  # the first is the form of one
+    numbers = [file.name[:4] for file in files]
+
+    assert len(set(numbers)) == len(numbers) > 0
+    heads = [file.read_text("utf-8")[:8] for file in files]
+    assert heads == [f"# {number}: " for number in numbers]
+
+
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
 def test_links_lead_somewhere(file: Path) -> None:
     """Every relative link names a file that is there."""
