@@ -3,13 +3,8 @@
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 US_PER_EVENT, EVENTS = 3.0, 100_000
-SHARED = settings(
-    deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 def pairs_of(seed: int, planted: float, count: int = 60) -> list[tuple[float, int, float, int]]:
@@ -25,10 +20,13 @@ def pairs_of(seed: int, planted: float, count: int = 60) -> list[tuple[float, in
     return found
 
 
-@SHARED
-@given(seed=st.integers(0, 999), planted=st.sampled_from([0.0, 0.03, 0.05, 0.2]))
+@pytest.mark.parametrize("planted", [0.0, 0.03, 0.05, 0.2])
+@pytest.mark.parametrize("seed", range(3))
 def test_a_planted_cost_is_found(reference, seed: int, planted: float) -> None:
-    """To within three of a hundred, and within what the draws of the turns say."""
+    """To within three of a hundred, and within what the draws of the turns say.
+
+    Of fixed machines: of 95 in 100 draws is the claim, so some seeds are outside.
+    """
     turns = reference("turns")
     pairs = pairs_of(seed, planted)
     low, high = turns.interval(pairs, turns.added)
