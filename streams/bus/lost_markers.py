@@ -193,15 +193,24 @@ async def write_marker(client: Any, hanging: Hanging, *, committed: bool) -> Non
 
 
 async def may_write_markers(client: Any) -> bool:
-    """Whether this user may end transactions of others: tried on a partition that is not there."""
+    """Whether this user may end transactions of others: tried on a partition that is not there.
+
+    Raises:
+        KafkaError: the bus did not answer. Nobody may be taken to have the right then: who opens an
+            id on the strength of it makes the bus forget what it decided.
+    """
     cluster = await client.fetch_all_metadata()
     nobody = Marker(OFFSETS, (1 << 31) - 1, 0, 0, 0, committed=False)
     try:
-        _check(await client.send(next(iter(cluster.brokers())).nodeId, MarkersRequest(nobody)))
-    except (errors.ClusterAuthorizationFailedError, *_CANNOT_TELL):
+        answer = await client.send(next(iter(cluster.brokers())).nodeId, MarkersRequest(nobody))
+    except _CANNOT_TELL:
+        return False
+    try:
+        _check(answer)
+    except errors.ClusterAuthorizationFailedError:
         return False
     except errors.KafkaError:
-        return True
+        return True  # of the partition: the right to it was there
     return True
 
 
