@@ -59,6 +59,8 @@ class Head(NamedTuple):
 def heads(raw: bytes) -> Iterator[Head]:
     """Heads of the whole record batches of a response; the last may be cut off.
 
+    It ends before one whose length is none: the library that reads the response refuses that.
+
     Raises:
         OldFormatError: one is of an older format.
 
@@ -72,7 +74,7 @@ def heads(raw: bytes) -> Iterator[Head]:
         if kind != _FORMAT:
             raise OldFormatError
         stop = at + _BEFORE_LENGTH + length
-        if stop > len(raw):
+        if not at + _HEAD.size <= stop <= len(raw):
             return
         yield Head(at, stop, base, base + last + 1, attributes)
         at = stop

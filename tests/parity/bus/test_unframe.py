@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import islice
 from typing import Any, NamedTuple
 
 import pytest
@@ -200,3 +201,16 @@ def test_records_must_fill_their_batch(count: int) -> None:
     """Two records of four bytes are not one, and not three."""
     with pytest.raises(CorruptRecordException):
         starts_of(bytes([6, 0, 0, 0, 6, 0, 0, 0]), 0, 8, count)
+
+
+@pytest.mark.parametrize("length", [-12, -1, 0])
+def test_a_batch_of_no_length_is_refused(length: int) -> None:
+    """It moves nobody on, whatever comes behind it: its length is in no checksum."""
+    good = response([Batch([(0, 0, b"k", b"v", [])], 0, NONE, 1, 0)])
+    bad = bytearray(good)
+    struct.pack_into(">i", bad, 8, length)
+    raw = good + bytes(bad)
+
+    assert len(list(islice(heads(raw), 3))) == 1
+    with pytest.raises(CorruptRecordException):
+        unframe(PART, found(raw, 0), raw)
