@@ -104,6 +104,7 @@ class Feed:
             self._ending.cancel()
             self._ending = None
         if self._running is None:
+            self._newest = None  # what ended last may have told once more as it was ended
             self._running = asyncio.create_task(self._run())
             self._tasks.add(self._running)
             self._running.add_done_callback(self._ended)

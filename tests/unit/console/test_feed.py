@@ -156,6 +156,14 @@ async def test_it_begins_with_the_page_and_ends_where_nobody_stays(feed: Feed) -
     assert feed._running is None
 
 
+async def test_who_begins_anew_is_shown_nothing_old(feed: Feed) -> None:
+    """A last snapshot may be made while a look is being ended; hours later it is no news."""
+    await first(feed, lambda _: True)
+    await asyncio.wait(set(feed._tasks), timeout=10)
+    feed._newest = b'{"at_ms": 0}'
+    assert (await first(feed, lambda _: True))["at_ms"] > 0
+
+
 async def test_a_failure_ends_the_page_s_stream_and_the_next_begins_anew(
     feed: Feed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
