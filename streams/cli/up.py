@@ -95,8 +95,10 @@ async def _show(name: str, sites: Sites, *, as_json: bool) -> None:
 def _exported(endpoints: Endpoints) -> str:
     """What leads another command to the same bus and store."""
     places = f"HEADRACE_BUS={endpoints.bus.url} HEADRACE_STORE={endpoints.store.url}"
-    # An address does not tell an embedded bus, on which groups have other timings.
-    return f"export {places}" + " HEADRACE_BUS_KIND=embedded" * endpoints.embedded
+    # An address does not tell an embedded bus, on which groups have other timings. Said either way:
+    # the terminal may have been led to an embedded one before.
+    kind = "embedded" if endpoints.embedded else "auto"
+    return f"export {places} HEADRACE_BUS_KIND={kind}"
 
 
 def _json(pipeline: str, status: Status) -> str:
