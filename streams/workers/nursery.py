@@ -22,7 +22,7 @@ import struct
 import sys
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headrace.streams.local.launch import die_with_parent
 
@@ -81,10 +81,13 @@ class Nursery:
     Args:
         channel: Requests, one per packet, each with four files: standard input, output and error,
             and the pipe over which the worker's `NUMBER`s are told. Its end is ours.
+        handlers: What a worker does at the terminal's signals, as an interpreter of its own would:
+            one that was started in the background ignores Ctrl-C.
     """
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, handlers: Mapping[int, Any]) -> None:
         self._channel = channel
+        self._handlers = handlers
         self._told: dict[int, int] = {}
         self._woken, self._waker = socket.socketpair()
         for end in (self._woken, self._waker):
@@ -138,9 +141,9 @@ class Nursery:
     def _leave(self) -> None:
         """In the new worker: nothing of the nursery's stays open or set."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         for end in (self._channel, self._woken, self._waker):
             end.close()
         for file in self._told.values():
@@ -203,14 +206,23 @@ def preload() -> None:
     gc.freeze()
 
 
+def ignore_signals() -> dict[int, Any]:
+    """Ignore a terminal's signals, and a service manager's to all of its processes.
+
+    Workers end, then we do.
+
+    Returns:
+        What each of them did before.
+    """
+    return {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+
+
 def main() -> None:
     """Serve the channel of the given number."""
-    # A terminal's, or a service manager's to all of its processes: workers end, then we do.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    handlers = ignore_signals()
     channel = socket.socket(fileno=int(sys.argv[1]))
     preload()
-    if Nursery(channel).serve() is None:
+    if Nursery(channel, handlers).serve() is None:
         return
     from headrace.streams.workers import worker
 

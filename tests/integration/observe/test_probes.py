@@ -38,7 +38,7 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[str]
 def test_probes_are_answered_and_are_in_no_business_count(setup: Setup) -> None:
     """Right again and again; no event is counted out, and a consumer gets none of them."""
     metrics = ", ".join(f"{name} = 0.1" for name in load_pipeline(setup.file).input.metric_names)
-    table = f"[canary]\nmetrics = {{ {metrics} }}\ninterval_s = 0.3\nwithin_ms = 300\n"
+    table = f"[canary]\nmetrics = {{ {metrics} }}\ninterval_s = 1.0\nwithin_ms = 1000\n"
     setup.edit("[views", f"{table}\n[views")
     with setup.start("up", str(setup.file)) as command:
         assert command.process.stdout is not None
@@ -50,9 +50,9 @@ def test_probes_are_answered_and_are_in_no_business_count(setup: Setup) -> None:
 
         def answered(_: int, body: str) -> bool:
             (view,) = json.loads(body)["pipelines"]
-            return view["canary"] is not None and view["canary"]["probes"].get("right", 0) > 5
+            return view["canary"] is not None and view["canary"]["probes"].get("right", 0) > 3
 
-        (view,) = json.loads(site.until("/observe", answered, 20.0))["pipelines"]
+        (view,) = json.loads(site.until("/observe", answered, 60.0))["pipelines"]
         consumed = setup.run(
             "consume", str(setup.file), "--from", "earliest", "--json", "--no-follow"
         )
@@ -60,8 +60,8 @@ def test_probes_are_answered_and_are_in_no_business_count(setup: Setup) -> None:
         assert command.end().code == 0
 
     stages = {stage["stage"]: stage["events"] for stage in view["stages"]}
-    assert stages["enrich"]["canary"] > 5
-    assert stages["serve"]["canary"] > 5
+    assert stages["enrich"]["canary"] > 3
+    assert stages["serve"]["canary"] > 3
     assert stages["enrich"]["out"] == stages["serve"]["out"] == 0
     assert view["latencies"] == []
     assert b"headrace-canary" not in consumed.out.encode()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
 
 from facts import say
 
-from headrace.streams.workers.nursery import Nursery
+from headrace.streams.workers.nursery import Nursery, ignore_signals
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if Nursery(socket.socket(fileno=int(sys.argv[1]))).serve() is not None:
+    handlers = ignore_signals()
+    if Nursery(socket.socket(fileno=int(sys.argv[1])), handlers).serve() is not None:
         say()

@@ -97,7 +97,15 @@ def forked(spawner: Spawner, args: list[str], environ: dict[str, str]) -> Callab
     return start
 
 
-def test_it_finds_what_an_interpreter_of_its_own_would(crib) -> None:
+@pytest.fixture(params=["default_int_handler", "SIG_IGN"])
+def interrupt(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In the foreground, and as a shell's background, where Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, getattr(signal, request.param))
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_it_finds_what_an_interpreter_of_its_own_would(interrupt, crib) -> None:
     """Arguments, environment, files, signals, session: the same, whatever they are."""
 
     @settings(max_examples=20, deadline=None)

@@ -44,7 +44,7 @@ async def life(stage: StagePorts, start: int, stop: int) -> None:
     await runner.assigned(TP)
     handed = Handed(start, stop)
     await runner.batch(handed)
-    await asyncio.wait_for(handed.finished.wait(), 5)
+    await asyncio.wait_for(handed.finished.wait(), 60)
     await runner.revoked(TP)
     assert failures == []
 
