@@ -27,7 +27,10 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path, unique: Callable[[str]
     made = Setup.of_hosts(tmp_path)
     made.environ["HEADRACE_HEALTH"] = "127.0.0.1:0"
     if request.param == "kafka":
-        made.environ["HEADRACE_BUS"] = request.getfixturevalue("kafka_url")
+        made.environ |= {
+            "HEADRACE_BUS": request.getfixturevalue("kafka_url"),
+            "HEADRACE_BUS_KIND": "auto",
+        }
         made.environ["HEADRACE_STORE"] = request.getfixturevalue("store_url")
         made.edit('name = "hosts"', f'name = "{unique("hosts")}"')
         made.edit('key = "entity"', "rekey = true")
@@ -60,8 +63,9 @@ def test_probes_are_answered_and_are_in_no_business_count(setup: Setup) -> None:
         assert command.end().code == 0
 
     stages = {stage["stage"]: stage["events"] for stage in view["stages"]}
-    assert stages["enrich"]["canary"] > 3
-    assert stages["serve"]["canary"] > 3
+    # As of each worker's last status, up to a second ago.
+    assert stages["enrich"]["canary"] > 0
+    assert stages["serve"]["canary"] > 0
     assert stages["enrich"]["out"] == stages["serve"]["out"] == 0
     assert view["latencies"] == []
     assert b"headrace-canary" not in consumed.out.encode()
