@@ -65,8 +65,8 @@ def heads(raw: bytes) -> Iterator[Head]:
         OldFormatError: one is of an older format.
 
     Example:
-        >>> list(heads(_HEAD.pack(40, 11, 2, 0, 9)))
-        [Head(start=0, stop=23, base=40, end=50, attributes=0)]
+        >>> list(heads(_HEAD.pack(40, 15, 2, 0, 9)))
+        [Head(start=0, stop=27, base=40, end=50, attributes=0)]
     """
     at = 0
     while at + _HEAD.size <= len(raw):
