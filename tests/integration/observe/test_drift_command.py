@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -77,6 +78,8 @@ def test_it_says_whether_up_told_the_same(
     tansu_url: str, spec: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every finding, equal, exit code 0; then one was told otherwise: named as not, exit code 1."""
+    for name in [name for name in os.environ if name.startswith("HEADRACE_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HEADRACE_BUS", tansu_url)
     found = asyncio.run(laid(tansu_url, spec))
     assert any(one.alarm for one in found)
